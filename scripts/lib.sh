@@ -1,0 +1,87 @@
+# shellcheck shell=bash
+# What every script here shares: log lines, paths, labels. Source it first.
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+SCRIPTS="$ROOT/scripts"
+LOCAL="$ROOT/.local"
+CACHE="${VULS_LIVE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vuls-live}"
+HTTPS_PORT="${VULS_HTTPS_PORT:-8443}"
+STACK_LABEL=vuls-live.stack
+SUITES=(bookworm trixie)
+# shellcheck disable=SC2034  # read by the scripts that source this file
+readonly ROOT SCRIPTS LOCAL CACHE HTTPS_PORT STACK_LABEL SUITES
+
+ME="$(basename "$0" .sh)"
+# One clock for a script and all that it calls, so that the seconds in the output grow.
+export VULS_LIVE_CLOCK="${VULS_LIVE_CLOCK:-$(date +%s)}"
+
+# log TEXT...: one progress line with the seconds since the outermost script began.
+log() {
+    printf '[%4ds] %s: %s\n' "$(($(date +%s) - VULS_LIVE_CLOCK))" "$ME" "$*" >&2
+}
+
+# fail WHAT MEANING NEXT: say what happened, what it means and what to do, then end with 1.
+fail() {
+    printf '[%4ds] %s: ERROR: %s\n' "$(($(date +%s) - VULS_LIVE_CLOCK))" "$ME" "$1" >&2
+    printf '        Meaning: %s\n        Next:    %s\n' "$2" "$3" >&2
+    exit 1
+}
+
+# usage_error TEXT: a wrong call, status 2.
+usage_error() {
+    printf '%s: %s\n' "$ME" "$1" >&2
+    exit 2
+}
+
+# as_root "$@": run the calling script again through sudo unless it is root already.
+as_root() {
+    [[ $EUID -eq 0 ]] && return
+    if ! sudo -n true 2>/dev/null; then
+        fail "not root, and sudo asks for a password or is missing" \
+            "the script starts a Docker engine, builds images and changes the network: all of it needs root" \
+            "run it as root, or run 'sudo -v' first"
+    fi
+    exec sudo -n --preserve-env=VULS_LIVE_CACHE,VULS_HTTPS_PORT,VULS_LIVE_CLOCK -- "$0" "$@"
+}
+
+# sha12: the first 12 hex digits of the SHA-256 of standard input.
+sha12() {
+    sha256sum | cut -c1-12
+}
+
+# with_heartbeat TEXT COMMAND...: run a command whose output nobody wants to read, saying every 20 s that it
+# still runs. Its output goes to a log file, whose end is printed when it fails; its exit status is returned.
+with_heartbeat() {
+    local text="$1" out beat status=0
+    shift
+    mkdir -p "$LOCAL/log"
+    out="$LOCAL/log/$ME-$BASHPID.log"
+    log "$text"
+    (while sleep 20; do log "$text (still at it)"; done) &
+    beat=$!
+    "$@" >"$out" 2>&1 || status=$?
+    kill "$beat" 2>/dev/null || true
+    wait "$beat" 2>/dev/null || true
+    if ((status)); then
+        log "$text: exit status $status; the end of $out:"
+        tail -n 40 "$out" >&2
+    else
+        rm -f "$out"
+    fi
+    return "$status"
+}
+
+# images_of_ours SUITE: the moving tag of a base image.
+base_image() {
+    printf 'vuls-live/base:%s\n' "$1"
+}
+
+engine_answers() {
+    command -v docker >/dev/null && docker version --format '{{.Server.Version}}' >/dev/null 2>&1
+}
+
+need_engine() {
+    engine_answers || fail "no Docker engine answers" "containers can be neither made nor looked at" \
+        "run scripts/engine.sh start (after scripts/prepare.sh on a fresh machine)"
+}
