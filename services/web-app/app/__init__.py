@@ -1,0 +1,1 @@
+"""Vuls Live: the web application, the scheduler and the Celery worker."""

@@ -1,0 +1,115 @@
+"""Settings of every process of this package, read from the environment and from secret files."""
+
+import os
+from functools import lru_cache
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Component = Literal["web", "scheduler", "worker", "cli"]
+
+
+class Settings(BaseSettings):
+    """What a process needs to know about its place in the system.
+
+    Values come from `VULS_*` environment variables; a secret comes from a file of the field's name in the folder that
+    `VULS_SECRETS_DIR` names, so that it is in no environment and on no command line.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="VULS_", extra="ignore")
+
+    component: Component = "cli"
+    instance: str = Field(default="local:1", description="`<host>:<number>` of a web instance; sent as X-Vuls-Instance")
+    zone: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_]{0,30}$")
+    release_id: str = "development"
+
+    database_host: str = "localhost"
+    database_port: int = 5432
+    database_name: str = "vuls"
+    database_user: str = "vuls_web"
+    database_password: SecretStr = SecretStr("")
+    database_sslmode: Literal["disable", "require", "verify-ca", "verify-full"] = "verify-full"
+    database_ca: str | None = None
+    database_pool_size: int = Field(default=8, ge=1, le=100)
+
+    redis_host: str = "localhost"
+    redis_port: int = 6379
+    redis_user: str = "web"
+    redis_password: SecretStr = SecretStr("")
+    redis_tls: bool = True
+    redis_ca: str | None = None
+    redis_database: int = 0
+
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    http_socket: str = "/run/vuls-web-1/http.sock"
+    admin_socket: str = "/run/vuls-web-1-admin/admin.sock"
+    accept_manual_notifications: bool = Field(
+        default=False, description="show channel messages without an id (sent by hand) to administrators"
+    )
+    manual_notifications_per_second: float = Field(default=5, gt=0)
+
+    session_lifetime: int = Field(default=12 * 3600, description="seconds from login to forced sign-in")
+    session_idle: int = Field(default=2 * 3600, description="seconds without a request after which a session ends")
+    login_attempts: int = Field(default=10, description="failed logins of a user or an address in `login_window`")
+    login_window: int = Field(default=300, description="seconds")
+
+    log_poll_interval: float = Field(default=5.0, gt=0, le=5, description="seconds between reads without a wake-up")
+    permission_recheck_interval: float = Field(default=5.0, gt=0, le=5, description="seconds")
+    heartbeat_interval: float = Field(default=15.0, gt=0, description="seconds between heartbeats to a client")
+    replay_limit: int = Field(default=1000, description="events replayed to a client before it is told to resync")
+    client_queue_limit: int = Field(default=256, description="frames waiting for one client before it is closed, 4008")
+    connections_per_user: int = 50
+    handshake_timeout: float = Field(default=5.0, gt=0, description="seconds")
+
+    executor_socket: str = "/run/vuls-executor/executor.sock"
+    executor_api_key: SecretStr = SecretStr("")
+    scan_deadline: int = Field(default=3 * 3600, description="seconds a scan may take from job to result")
+    heartbeat_seconds: float = Field(default=10.0, gt=0, description="seconds between lease renewals of a run")
+    lease_seconds: float = Field(default=30.0, gt=0, description="seconds a run stays with a silent worker")
+    visibility_timeout: int = Field(default=4 * 3600, description="seconds; above the longest scan")
+
+    scheduler_tick: float = Field(default=0.5, gt=0, description="seconds between looks at the database")
+    resend_after: float = Field(default=10.0, gt=0, description="seconds until an unclaimed job is sent again; doubles")
+    misfire_grace: int = Field(default=3600, description="seconds a missed due time may be late and still fire")
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
+        return value
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL for psycopg, password included. Never log it."""
+        query = f"sslmode={self.database_sslmode}&connect_timeout=5&application_name=vuls-{self.component}"
+        if self.database_ca:
+            query += f"&sslrootcert={quote(self.database_ca, safe='')}"
+        password = quote(self.database_password.get_secret_value(), safe="")
+        credentials = f"{quote(self.database_user, safe='')}:{password}"
+        return f"postgresql+psycopg://{credentials}@{self.database_host}:{self.database_port}/{self.database_name}?{query}"
+
+    @property
+    def redis_url(self) -> str:
+        """URL for redis-py and kombu, password included. Never log it."""
+        scheme = "rediss" if self.redis_tls else "redis"
+        password = quote(self.redis_password.get_secret_value(), safe="")
+        credentials = f"{quote(self.redis_user, safe='')}:{password}"
+        url = f"{scheme}://{credentials}@{self.redis_host}:{self.redis_port}/{self.redis_database}"
+        if self.redis_tls:
+            url += "?ssl_cert_reqs=required"
+            if self.redis_ca:
+                url += f"&ssl_ca_certs={quote(self.redis_ca, safe='')}"
+        return url
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Return this process's settings, read once.
+
+    Raises:
+        pydantic.ValidationError: a variable has a value that cannot be right; the message names it.
+    """
+    return Settings(_secrets_dir=os.environ.get("VULS_SECRETS_DIR"))

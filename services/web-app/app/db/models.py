@@ -1,0 +1,209 @@
+"""Tables. The migrations are what creates them; a test holds the two to each other."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, SmallInteger, Text
+from sqlalchemy.dialects.postgresql import BYTEA, INET, JSONB, TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+FIRST_SYSTEM_ID = 1_000_000  # ids below are the deployment's: hosts and tasks that an inventory names
+
+
+class Base(DeclarativeBase):
+    """Maps Python types to the column types that the migrations use."""
+
+    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy's own form)
+        int: BigInteger,
+        str: Text,
+        datetime: TIMESTAMP(timezone=True),
+        dict[str, Any]: JSONB,
+        bytes: BYTEA,
+    }
+
+
+def _identity() -> Identity:
+    return Identity(always=False, start=FIRST_SYSTEM_ID)
+
+
+class HostGroup(Base):
+    """A set of hosts that users are given rights for."""
+
+    __tablename__ = "host_group"
+    id: Mapped[int] = mapped_column(_identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+
+
+class HostGroupMember(Base):
+    """A host is in a group."""
+
+    __tablename__ = "host_group_member"
+    host_id: Mapped[int] = mapped_column(ForeignKey("host.id", ondelete="CASCADE"), primary_key=True)
+    group_id: Mapped[int] = mapped_column(ForeignKey("host_group.id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class Host(Base):
+    """A machine that Vuls scans. `name` is the executor's server name."""
+
+    __tablename__ = "host"
+    id: Mapped[int] = mapped_column(_identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    address: Mapped[str]
+    port: Mapped[int] = mapped_column(default=22)
+    zone: Mapped[str] = mapped_column(default="default")
+    created_at: Mapped[datetime]
+    groups: Mapped[list[HostGroup]] = relationship(secondary="host_group_member", order_by=HostGroup.name)
+
+
+class User(Base):
+    """A person or a tool that signs in. `role` is viewer, operator or admin."""
+
+    __tablename__ = "app_user"
+    id: Mapped[int] = mapped_column(_identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    role: Mapped[str]
+    password_hash: Mapped[str | None]
+    disabled: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime]
+    groups: Mapped[list[HostGroup]] = relationship(secondary="user_group", order_by=HostGroup.name)
+
+
+class UserGroup(Base):
+    """A user has its role's rights on the hosts of a group."""
+
+    __tablename__ = "user_group"
+    user_id: Mapped[int] = mapped_column(ForeignKey("app_user.id", ondelete="CASCADE"), primary_key=True)
+    group_id: Mapped[int] = mapped_column(ForeignKey("host_group.id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class UserSession(Base):
+    """A signed-in browser. Only the SHA-256 of the cookie's value is stored."""
+
+    __tablename__ = "user_session"
+    token_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("app_user.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    address: Mapped[str | None] = mapped_column(INET)
+
+
+class ApiToken(Base):
+    """A bearer token of a user. Only its SHA-256 is stored; `prefix` helps people to tell tokens apart."""
+
+    __tablename__ = "api_token"
+    id: Mapped[int] = mapped_column(_identity(), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("app_user.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str]
+    prefix: Mapped[str]
+    token_hash: Mapped[bytes] = mapped_column(unique=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class LoginFailure(Base):
+    """A refused login, kept for the throttle's window."""
+
+    __tablename__ = "login_failure"
+    id: Mapped[int] = mapped_column(_identity(), primary_key=True)
+    user_name: Mapped[str] = mapped_column(index=True)
+    address: Mapped[str | None] = mapped_column(INET, index=True)
+    failed_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class ScheduledTask(Base):
+    """What to scan and when. Without `cron` it runs by hand only."""
+
+    __tablename__ = "scheduled_task"
+    id: Mapped[int] = mapped_column(_identity(), primary_key=True)
+    name: Mapped[str]
+    host_id: Mapped[int] = mapped_column(ForeignKey("host.id", ondelete="CASCADE"), index=True)
+    scan_type: Mapped[str] = mapped_column(default="fast")
+    cron: Mapped[str | None]
+    timezone: Mapped[str] = mapped_column(default="UTC")
+    enabled: Mapped[bool] = mapped_column(default=True)
+    next_due_at: Mapped[datetime | None] = mapped_column(index=True)
+    created_at: Mapped[datetime]
+    host: Mapped[Host] = relationship()
+
+
+class Run(Base):
+    """One scan of one host: asked for, leased by a worker, ended. The truth that events tell of.
+
+    `status` is queued, started, success, failed or cancelled. `result_data` is exactly what the run's last event says.
+    """
+
+    __tablename__ = "run"
+    id: Mapped[int] = mapped_column(_identity(), primary_key=True)
+    task_id: Mapped[int] = mapped_column(default=0)  # 0: no task, an ad-hoc run
+    task_name: Mapped[str]
+    host_id: Mapped[int] = mapped_column(ForeignKey("host.id", ondelete="CASCADE"), index=True)
+    zone: Mapped[str]
+    scan_type: Mapped[str]
+    status: Mapped[str] = mapped_column(default="queued")
+    trigger: Mapped[str]  # manual, schedule, adhoc
+    requested_by: Mapped[str | None]
+    scheduled_for: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(SmallInteger, default=0)
+    created_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+    sent_count: Mapped[int] = mapped_column(SmallInteger, default=0)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    lease_owner: Mapped[str | None]
+    lease_expires_at: Mapped[datetime | None]
+    result_data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class Scan(Base):
+    """What a run brought back: the verdict and Vuls' result without its `config`."""
+
+    __tablename__ = "scan"
+    id: Mapped[int] = mapped_column(_identity(), primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), index=True)
+    host_id: Mapped[int] = mapped_column(ForeignKey("host.id", ondelete="CASCADE"), index=True)
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    created_at: Mapped[datetime]
+    family: Mapped[str]
+    release: Mapped[str]
+    verdict: Mapped[str]  # assessed, not_assessed
+    reason: Mapped[dict[str, Any] | None]  # {"code", "sentence"}
+    demo: Mapped[bool] = mapped_column(default=False)
+    package_count: Mapped[int]
+    result: Mapped[dict[str, Any]]
+
+
+class Finding(Base):
+    """One CVE of one scan."""
+
+    __tablename__ = "finding"
+    scan_id: Mapped[int] = mapped_column(ForeignKey("scan.id", ondelete="CASCADE"), primary_key=True)
+    cve_id: Mapped[str] = mapped_column(primary_key=True)
+    host_id: Mapped[int]
+    severity: Mapped[str]  # critical, high, medium, low, unknown
+    score: Mapped[float | None]
+    title: Mapped[str]
+    packages: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)  # [{"name", "fixed_in", "not_fixed_yet"}]
+
+
+class Event(Base):
+    """What happened, written in the transaction in which it happened. `seq` is the cursor and is set while COMMIT runs."""
+
+    __tablename__ = "event"
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    seq: Mapped[int | None] = mapped_column(unique=True)
+    type: Mapped[str]
+    host_id: Mapped[int | None]  # null: for users who may see all hosts
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class EventEpoch(Base):
+    """The history that sequence numbers belong to; one row."""
+
+    __tablename__ = "event_epoch"
+    only_row: Mapped[bool] = mapped_column(primary_key=True, default=True)
+    epoch: Mapped[str]
+    system_identifier: Mapped[str]
+    timeline: Mapped[str]

@@ -1,0 +1,1 @@
+"""Pure rules without I/O: due times, verdicts, severities, permissions."""

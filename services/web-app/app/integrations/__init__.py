@@ -1,0 +1,1 @@
+"""What this system talks to beside its own database: the executor, Vuls result files."""

@@ -1,0 +1,1 @@
+"""Frames, connected clients, fan-out and replay."""

@@ -1,0 +1,1 @@
+"""How an instance is served: gunicorn configuration, worker class, admin socket."""

@@ -1,0 +1,1 @@
+"""Celery: the application object and the scan task."""

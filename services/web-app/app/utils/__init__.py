@@ -1,0 +1,1 @@
+"""The notification channel: publisher and subscriber."""
