@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Builds the base images of the test hosts: Debian 12 and 13 that boot systemd.
+# Usage: images.sh build | tags
+# An image is named after its recipe (scripts/images/ and the apt sources); the same recipe is never built twice,
+# and its archive stays in the cache directory for the day the engine's own storage is gone.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+readonly RECIPE=$SCRIPTS/images
+
+# What the machine itself uses: "ADDRESS RELEASE COMPONENT" a line.
+# shellcheck disable=SC2016  # the words are apt's, not the shell's
+TARGETS="$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null || true)"
+CODENAME="$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")"
+readonly TARGETS CODENAME
+
+# mirror SUFFIX DEFAULT: the machine's own address for Debian's main archive ("") or its security one ("-security").
+mirror() {
+    local uri
+    uri="$(awk -v release="$CODENAME$1" '$1 ~ /^https?:/ && $3 == "main" && $2 == release { print $1; exit }' <<<"$TARGETS")"
+    printf '%s\n' "${uri:-$2}"
+}
+
+# sources SUITE: the apt sources of the image.
+sources() {
+    local main security
+    main="$(mirror "" http://deb.debian.org/debian)"
+    security="$(mirror -security http://deb.debian.org/debian-security)"
+    printf 'deb %s %s main\n' "$main" "$1" "$main" "$1-updates" "$security" "$1-security"
+}
+
+# content_tag SUITE: the image's name, from everything that decides what is in it.
+content_tag() {
+    local hash
+    hash="$({
+        sources "$1"
+        cd "$RECIPE" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+    } | sha12)"
+    printf 'vuls-live/base:%s-%s\n' "$1" "$hash"
+}
+
+bootstrap() {
+    sources "$1" | "$RECIPE/bootstrap.sh" "$1" "$2"
+}
+
+build() {
+    local suite="$1" tag archive
+    tag="$(content_tag "$suite")"
+    if ! docker image inspect "$tag" >/dev/null 2>&1; then
+        archive="$CACHE/images/$(tr '/:' '--' <<<"$tag").tar"
+        mkdir -p "$CACHE/images"
+        if [[ ! -s $archive ]]; then
+            with_heartbeat "building $tag with mmdebstrap (about 30 s)" bootstrap "$suite" "$archive" ||
+                fail "mmdebstrap could not build $suite" "there is no base image for the hosts" \
+                    "read the lines above; most often the Debian mirror is out of reach or the disk is full"
+        fi
+        log "importing $tag"
+        docker import --change 'CMD ["/lib/systemd/systemd"]' "$archive" "$tag" >/dev/null
+    fi
+    docker tag "$tag" "$(base_image "$suite")"
+}
+
+build_all() {
+    local suite status=0 jobs=()
+    for suite in "${SUITES[@]}"; do
+        build "$suite" &
+        jobs+=($!)
+    done
+    for job in "${jobs[@]}"; do
+        wait "$job" || status=1
+    done
+    ((status == 0)) && log "base images are ready"
+    return "$status"
+}
+
+case ${1:-} in
+build)
+    as_root "$@"
+    need_engine
+    mkdir -p "$CACHE/images"
+    exec 9>"$CACHE/images/.lock"
+    flock 9
+    build_all
+    ;;
+tags) for suite in "${SUITES[@]}"; do content_tag "$suite"; done ;;
+*) usage_error "usage: images.sh build | tags" ;;
+esac
