@@ -11,7 +11,7 @@ from typing import Any
 import demo_report
 from demo_report import config as configuration
 from demo_report import results
-from demo_report.database import Database, open_database
+from demo_report.database import open_database
 from demo_report.detect import detect
 from demo_report.goerror import DatabaseError, ReportError, detection_failed, family_unsupported
 from demo_report.golog import GoLog
@@ -96,8 +96,10 @@ def _assess(result: Result, config: configuration.Config, journal: GoLog) -> Non
     if not result.get("packages") and not result.get("SrcPackages"):
         _add_error(result, f"Failed to detect CVE for {family}: no binary or source packages")
         return
+    if not config.database.exists() and not config.skip_update:
+        journal.info(f"Fetching vuls2 db. repository: {config.repository}")
     try:
-        database: Database = open_database(config)
+        database = open_database(config)
     except DatabaseError as error:
         raise ReportError(detection_failed(server, error)) from error
     result["scannedCves"] = detect(result, database)
