@@ -1,0 +1,1 @@
+"""Runs Vuls in containers for the workers, over a Unix socket; the only program that talks to the Docker engine."""

@@ -1,0 +1,117 @@
+"""The five calls of the executor."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Path, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.middleware import Middleware
+
+from executor import health, problems
+from executor.auth import ApiKey
+from executor.engine import Engine
+from executor.feed import Feed
+from executor.jobs import Job
+from executor.problems import UnknownJob
+from executor.schema import Health, JobId, JobView, PhaseEvent, ScanRequest
+from executor.settings import Settings
+from executor.store import Store
+from executor.supervisor import Supervisor
+
+MAX_BODY = 4096
+
+
+class Parts:
+    """What the calls work with; made once, when the server starts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store(settings.state_dir / "jobs.sqlite3")
+        self.engine = Engine(settings)
+        self.feed = Feed()
+        self.supervisor = Supervisor(settings, self.store, self.engine, self.feed)
+
+
+def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+With = Annotated[Parts, Depends(_parts)]
+
+
+def _known_job(job_id: Annotated[JobId, Path()], parts: With) -> Job:
+    job = parts.store.get(job_id)
+    if job is None:
+        raise UnknownJob(f"There is no job {job_id}.")
+    return job
+
+
+KnownJob = Annotated[Job, Depends(_known_job)]
+
+
+def create_app(parts: Parts, api_key: bytes) -> FastAPI:
+    """Return the application; its lifespan starts and stops the supervisor."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await parts.supervisor.start()
+        try:
+            yield
+        finally:
+            await parts.supervisor.stop()
+            parts.store.close()
+
+    app = FastAPI(
+        title="docker-executor",
+        lifespan=lifespan,
+        middleware=[Middleware(ApiKey, key=api_key)],
+        max_body_size=MAX_BODY,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.parts = parts
+    problems.install(app)
+    app.post("/scan", status_code=202, response_model=JobView)(scan)
+    app.get("/jobs/{job_id}", response_model=JobView)(read_job)
+    app.get("/jobs/{job_id}/events", response_class=EventSourceResponse)(events)
+    app.delete("/jobs/{job_id}", status_code=202, response_model=JobView)(cancel)
+    app.get("/health", response_model=Health)(check)
+    return app
+
+
+async def scan(body: ScanRequest, response: Response, parts: With) -> JobView:
+    """Accept a job (202), or return the one that has this id and body already (200)."""
+    job, new = parts.supervisor.submit(body.job_id, body.server, body.scan_type)
+    response.status_code = 202 if new else 200
+    return JobView.of(job)
+
+
+def read_job(job: KnownJob, parts: With) -> Response:
+    """Return the job. The result is stored as JSON and can be megabytes, so its text is put in unparsed."""
+    view = JobView.of(job).model_dump_json(exclude={"result"})
+    result = parts.store.result(job.id) or "null"
+    return Response(f'{view[:-1]},"result":{result}}}', media_type="application/json")
+
+
+async def events(job: KnownJob, parts: With) -> AsyncIterator[ServerSentEvent]:
+    """Stream the job's moves and phases from where it stands, then one `end`."""
+    async for seen in parts.feed.follow(job.id, parts.store.get):
+        data = PhaseEvent(state=seen.state, phase=seen.phase)
+        yield ServerSentEvent(event="phase", data=data)
+        if seen.state.is_end:
+            yield ServerSentEvent(event="end", data=data)
+
+
+async def cancel(job: KnownJob, parts: With) -> JobView:
+    """Ask for the job's end; it comes within 5 s. A job that has ended stays as it is."""
+    return JobView.of(parts.supervisor.cancel(job.id))
+
+
+async def check(response: Response, parts: With) -> Health:
+    """Say what works; 503 when nothing can be scanned."""
+    found = await asyncio.to_thread(health.check, parts.settings, parts.engine)
+    response.status_code = 503 if found.status == "ill" else 200
+    return found

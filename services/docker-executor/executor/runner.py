@@ -1,0 +1,220 @@
+"""Drives one job from where it stands to its end.
+
+Every step can be cut off and taken up again. The rule that makes it safe: a container is created, then the
+state that names it is stored, then it is started, and only one that was never started is started. So a restart
+finds a job either with its container, or with one that never ran, or it is lost; nothing runs twice.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import ParamSpec, TypeVar
+
+from executor import phases, targets
+from executor.engine import SIGNAL_EXITS, Engine, EngineUnreachable, Observation
+from executor.feed import Feed
+from executor.jobs import Job, State, Step
+from executor.problems import JobCancelled, JobFailed, JobLost
+from executor.results import collect
+from executor.settings import Settings
+from executor.store import IllegalMove, Store
+from executor.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+POLL_SECONDS = 0.4
+RETRY_SECONDS = 1.0
+CANCEL_SECONDS = 4.0
+
+
+class Runner:
+    """One job under way."""
+
+    def __init__(self, settings: Settings, store: Store, engine: Engine, feed: Feed, job: Job) -> None:
+        self._settings = settings
+        self._store = store
+        self._engine = engine
+        self._feed = feed
+        self.job = job
+        self._place = Workspace(settings, job.id)
+        self._cancelled = asyncio.Event()
+        if job.cancel_requested:
+            self._cancelled.set()
+
+    def cancel(self) -> None:
+        """End the job as soon as possible."""
+        self._cancelled.set()
+
+    async def drive(self) -> None:
+        """Run the job to its end. Being cancelled as a task leaves everything in place for the next start."""
+        try:
+            await self._pause(0)
+            if self.job.state is State.PREPARING:
+                await self._prepare()
+            if self.job.state is State.SCANNING:
+                await self._scan()
+            await self._report()
+        except JobCancelled:
+            # The container goes first: whoever reads "cancelled" may rely on nothing running any more.
+            await self._clean_up(CANCEL_SECONDS)
+            await self._move(State.CANCELLED)
+        except JobFailed as failure:
+            await self._fail(failure)
+        except (sqlite3.Error, IllegalMove):
+            raise  # without its state stored the job can neither go on nor end; the supervisor tries again
+        except Exception:
+            log.exception("job %s: unexpected", self.job.id)
+            await self._fail(JobFailed("internal", "The executor failed; its log has the reason."))
+
+    async def _prepare(self) -> None:
+        await self._ask(self._engine.remove_job, self.job.id)  # made before a crash, never started
+        try:
+            target = targets.load(self._settings.targets).get(self.job.server)
+        except targets.TargetsUnreadable as error:
+            raise JobFailed("misconfigured", f"The targets file cannot be used: {error}.") from error
+        if target is None:
+            raise JobFailed("unknown_server", f"{self.job.server} was removed from this zone's targets.")
+        await asyncio.to_thread(self._place.prepare, self.job, target)
+        await self._ask(self._engine.create, self.job, Step.SCAN)
+        await self._move(State.SCANNING, phase=phases.FIRST[Step.SCAN])
+
+    async def _scan(self) -> None:
+        if self.job.scan_exit is None:
+            await self._follow(Step.SCAN, self._settings.scan_timeout)
+        await self._ask(self._engine.remove_job, self.job.id, Step.SCAN)
+        await asyncio.to_thread(self._place.forget_key)
+        await self._ask(self._engine.create, self.job, Step.REPORT)
+        await self._move(State.REPORTING, phase=phases.FIRST[Step.REPORT])
+
+    async def _report(self) -> None:
+        if self.job.report_exit is None:
+            await self._follow(Step.REPORT, self._settings.report_timeout)
+        result = await self._collect()
+        await self._move(State.DONE, phase="finished", result=result)
+        await self._clean_up()
+
+    async def _follow(self, step: Step, limit: int) -> None:
+        """Watch a program to its end and store how it ended. Raises JobLost and JobFailed."""
+        container = await self._ask(self._engine.find, self.job.id, step)
+        if container is None:
+            raise _lost(step)
+        await self._ask(self._engine.start, container)
+        deadline: float | None = None
+        while True:
+            seen = await self._ask(self._engine.observe, container)
+            if seen is None:
+                raise _lost(step)
+            self._note(step, seen)
+            if not seen.running:
+                break
+            deadline = deadline or _deadline(seen, limit)
+            if time.monotonic() > deadline:
+                raise JobFailed("time_limit", f"The {step} took longer than its limit of {limit} s and was ended.")
+            await self._pause(POLL_SECONDS)
+        if seen.exit_code and seen.out_of_memory:
+            text = f"The {step} needed more than {self._settings.memory_mib} MiB (VULS_EXECUTOR_MEMORY_MIB)."
+            raise JobFailed("out_of_memory", text)
+        if seen.exit_code in SIGNAL_EXITS:
+            raise JobFailed(
+                "program_killed", f"The {step} was ended by signal {seen.exit_code - SIGNAL_EXITS.start + 1}."
+            )
+        self.job = self._store.note_exit(self.job.id, step, seen.exit_code)
+        log.info("job %s: %s ended with status %d", self.job.id, step, seen.exit_code)
+
+    def _note(self, step: Step, seen: Observation) -> None:
+        phase = phases.phase_of(step, seen.lines) or self.job.phase
+        known = {Step.SCAN: self.job.scan_log, Step.REPORT: self.job.report_log}[step]
+        if (phase, seen.lines) != (self.job.phase, known):
+            self.job = self._store.note_progress(self.job.id, step, phase, seen.lines)
+            self._feed.publish(self.job)
+
+    async def _collect(self) -> str | None:
+        return await asyncio.to_thread(collect, self._place.results, self.job.server, self._settings.result_limit)
+
+    async def _fail(self, failure: JobFailed) -> None:
+        """End the job in `failed` or `lost`, with the scan's result where it got that far."""
+        result = None
+        if self.job.scan_exit is not None:
+            try:
+                result = await self._collect()
+            except (JobFailed, OSError) as error:
+                log.warning("job %s: no result to keep: %s", self.job.id, error)
+        state = State.LOST if isinstance(failure, JobLost) else State.FAILED
+        log.warning("job %s: %s: %s", self.job.id, failure.code, failure.sentence)
+        await self._move(state, error=(failure.code, failure.sentence), result=result)
+        await self._clean_up()
+
+    async def _clean_up(self, seconds: float = 30.0) -> None:
+        """Remove containers and directory; what cannot be removed now is left to the sweep."""
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.to_thread(self._engine.remove_job, self.job.id)
+        except (EngineUnreachable, JobFailed, TimeoutError) as error:
+            log.warning("job %s: a container may be left for later: %s", self.job.id, error or "the engine hangs")
+        try:
+            await asyncio.to_thread(self._place.wipe)
+        except OSError as error:
+            log.warning("job %s: its directory is left for later: %s", self.job.id, error)
+
+    async def _move(
+        self,
+        to: State,
+        *,
+        phase: str | None = None,
+        error: tuple[str, str] | None = None,
+        result: str | None = None,
+    ) -> None:
+        self.job = await asyncio.to_thread(self._store.move, self.job.id, to, phase=phase, error=error, result=result)
+        self._feed.publish(self.job)
+        log.info("job %s: %s", self.job.id, to)
+
+    async def _ask(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask the engine, again and again while it does not answer. Raises JobCancelled and JobFailed."""
+        give_up = time.monotonic() + self._settings.engine_grace
+        while True:
+            try:
+                return await self._unless_cancelled(call, *args, **kwargs)
+            except EngineUnreachable as error:
+                if time.monotonic() > give_up:
+                    text = "The Docker engine of this scan host does not answer. Look at docker.service there."
+                    raise JobFailed("engine_unreachable", text) from error
+                log.warning("job %s: the engine does not answer: %s", self.job.id, error)
+            await self._pause(RETRY_SECONDS)
+
+    async def _unless_cancelled(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a blocking call, but do not wait for it once the job is cancelled; the sweep removes what it made."""
+        answer = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
+        cancelled = asyncio.ensure_future(self._cancelled.wait())
+        try:
+            await asyncio.wait({answer, cancelled}, return_when=asyncio.FIRST_COMPLETED)
+            if cancelled.done():
+                raise JobCancelled
+            return answer.result()
+        finally:
+            answer.cancel()
+            cancelled.cancel()
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, unless the job is cancelled. Raises JobCancelled."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._cancelled.wait()
+        except TimeoutError:
+            return
+        raise JobCancelled
+
+
+def _lost(step: Step) -> JobLost:
+    return JobLost("container_lost", f"The container of the {step} is gone; somebody removed it.")
+
+
+def _deadline(seen: Observation, limit: int) -> float:
+    """Return when the program must have ended, on the monotonic clock; its age counts across restarts."""
+    age = (datetime.now(UTC) - seen.started_at).total_seconds() if seen.started else 0.0
+    return time.monotonic() + min(max(limit - age, 0.0), limit)

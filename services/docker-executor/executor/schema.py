@@ -1,0 +1,83 @@
+"""What goes over the socket, strict to the character."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from executor.jobs import Job, ScanType, State
+from executor.targets import ServerName
+
+JobId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+
+
+class ScanRequest(BaseModel):
+    """The whole of what a caller may choose."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    job_id: JobId
+    server: ServerName
+    scan_type: ScanType = ScanType.FAST
+
+
+class JobError(BaseModel):
+    """Why a job came to no good end."""
+
+    code: str
+    sentence: str
+
+
+class JobView(BaseModel):
+    """A job as its caller sees it."""
+
+    id: str
+    server: str
+    scan_type: ScanType
+    state: State
+    phase: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    scan_exit: int | None
+    report_exit: int | None
+    log: Annotated[list[str], Field(description="Last lines of both programs' stderr")]
+    error: JobError | None
+    result: Annotated[
+        dict[str, Any] | None,
+        Field(description="Vuls's result without `config`; null before the end, and when Vuls wrote none"),
+    ] = None
+
+    @classmethod
+    def of(cls, job: Job) -> "JobView":
+        """Return the view of `job`, without its result."""
+        return cls(
+            id=job.id,
+            server=job.server,
+            scan_type=job.scan_type,
+            state=job.state,
+            phase=job.phase,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            scan_exit=job.scan_exit,
+            report_exit=job.report_exit,
+            log=[*job.scan_log, *job.report_log],
+            error=JobError(code=job.error_code, sentence=job.error_sentence or "") if job.error_code else None,
+        )
+
+
+class PhaseEvent(BaseModel):
+    """The data of an event in the stream."""
+
+    state: State
+    phase: str
+
+
+class Health(BaseModel):
+    """What the executor depends on. `degraded` scans, but assesses nothing; `ill` cannot scan."""
+
+    status: Literal["ok", "degraded", "ill"]
+    engine: Literal["ok", "unreachable"]
+    image: Literal["ok", "missing", "unknown"]
+    database: Literal["ok", "missing", "unreadable"]

@@ -1,0 +1,229 @@
+"""Jobs in SQLite: what must survive a restart. One process writes; its threads take turns."""
+
+import fcntl
+import json
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from executor.jobs import NEXT, Job, ScanType, State, Step
+from executor.problems import JobConflict
+from executor.settings import ConfigurationError
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE jobs (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    server TEXT NOT NULL,
+    scan_type TEXT NOT NULL,
+    state TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    started_at TEXT,
+    finished_at TEXT,
+    scan_exit INTEGER,
+    report_exit INTEGER,
+    scan_log TEXT NOT NULL DEFAULT '[]',
+    report_log TEXT NOT NULL DEFAULT '[]',
+    error_code TEXT,
+    error_sentence TEXT,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    result BLOB
+) STRICT;
+CREATE INDEX jobs_by_state ON jobs (state, sequence);
+"""
+COLUMNS = ", ".join(field.name for field in fields(Job))
+ENDS = tuple(state for state in State if state.is_end)
+
+
+class IllegalMove(Exception):  # noqa: N818
+    """The state machine does not allow the move: somebody else ended the job first."""
+
+
+class Store:
+    """The job table. Every method is one transaction; safe to call from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._owner = _own(path.with_suffix(".lock"))
+        # Autocommit; transactions are opened by hand, IMMEDIATE, so that a reader cannot turn writer half-way.
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        self._db.row_factory = sqlite3.Row
+        path.chmod(0o600)
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+            self._db.execute(f"PRAGMA {pragma}")
+        self._migrate()
+
+    def _migrate(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise ConfigurationError(f"the job table is of version {version}, newer than this release; roll forward")
+        if version == 0:
+            self._db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+    def close(self) -> None:
+        """Close the file and give up its ownership."""
+        with self._lock:
+            self._db.close()
+            self._owner.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def add(self, job_id: str, server: str, scan_type: ScanType) -> tuple[Job, bool]:
+        """Store a new job, or return the one with this id and body; the flag says "new". Raises JobConflict."""
+        with self._transaction() as db:
+            if (known := _find(db, job_id)) is not None:
+                if (known.server, known.scan_type) != (server, scan_type):
+                    raise JobConflict(f"Job {job_id} exists with another server or scan type.")
+                return known, False
+            db.execute(
+                "INSERT INTO jobs (id, server, scan_type, state, phase, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+                (job_id, server, scan_type, State.ACCEPTED, "queued", _now()),
+            )
+            return _get(db, job_id), True
+
+    def get(self, job_id: str) -> Job | None:
+        """Return the job, or None."""
+        with self._lock:
+            return _find(self._db, job_id)
+
+    def result(self, job_id: str) -> str | None:
+        """Return the result's JSON text, or None while there is none."""
+        with self._lock:
+            row = self._db.execute("SELECT result FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return zlib.decompress(row["result"]).decode() if row and row["result"] is not None else None
+
+    def unfinished(self) -> list[Job]:
+        """Return every job that has not come to an end, oldest first."""
+        marks = ", ".join("?" * len(ENDS))
+        with self._lock:
+            rows = self._db.execute(
+                f"SELECT {COLUMNS} FROM jobs WHERE state NOT IN ({marks}) ORDER BY sequence",  # noqa: S608
+                ENDS,
+            ).fetchall()
+        return [_job(row) for row in rows]
+
+    def next_queued(self) -> Job | None:
+        """Return the job that has waited longest, or None."""
+        with self._lock:
+            row = self._db.execute(
+                f"SELECT {COLUMNS} FROM jobs WHERE state = ? ORDER BY sequence LIMIT 1",  # noqa: S608
+                (State.ACCEPTED,),
+            ).fetchone()
+        return _job(row) if row else None
+
+    def count_queued(self) -> int:
+        """Return how many jobs wait."""
+        with self._lock:
+            row = self._db.execute("SELECT count(*) FROM jobs WHERE state = ?", (State.ACCEPTED,)).fetchone()
+        return int(row[0])
+
+    def move(
+        self,
+        job_id: str,
+        to: State,
+        *,
+        phase: str | None = None,
+        error: tuple[str, str] | None = None,
+        result: str | None = None,
+    ) -> Job:
+        """Move the job on, with its error (code, sentence) or result where it ends. Raises IllegalMove."""
+        values: dict[str, Any] = {"state": to}
+        if phase is not None:
+            values["phase"] = phase
+        if to is State.PREPARING:
+            values["started_at"] = _now()
+        if to.is_end:
+            values["finished_at"] = _now()
+        if error is not None:
+            values["error_code"], values["error_sentence"] = error
+        if result is not None:
+            values["result"] = zlib.compress(result.encode(), level=1)
+        with self._transaction() as db:
+            state = _get(db, job_id).state
+            if to not in NEXT[state]:
+                raise IllegalMove(f"job {job_id} cannot go from {state} to {to}")
+            _update(db, job_id, values)
+            return _get(db, job_id)
+
+    def note_progress(self, job_id: str, step: Step, phase: str, lines: Sequence[str]) -> Job:
+        """Write down how far a program is and what it said last."""
+        return self._write(job_id, {"phase": phase, f"{step}_log": json.dumps(lines)})
+
+    def note_exit(self, job_id: str, step: Step, code: int) -> Job:
+        """Write down that a program ended."""
+        return self._write(job_id, {f"{step}_exit": code})
+
+    def request_cancel(self, job_id: str) -> Job:
+        """Write down that the job shall end, so that a restart does not forget it."""
+        return self._write(job_id, {"cancel_requested": 1})
+
+    def purge(self, before: datetime) -> int:
+        """Forget the jobs that ended before `before`; return how many."""
+        with self._transaction() as db:
+            return db.execute("DELETE FROM jobs WHERE finished_at < ?", (before.isoformat(),)).rowcount
+
+    def _write(self, job_id: str, values: dict[str, Any]) -> Job:
+        with self._transaction() as db:
+            _update(db, job_id, values)
+            return _get(db, job_id)
+
+
+def _own(path: Path) -> TextIO:
+    """Lock the store for this process; two executors on one state directory would run jobs twice."""
+    handle = path.open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        handle.close()
+        raise ConfigurationError(f"another executor holds {path}") from error
+    return handle
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _update(db: sqlite3.Connection, job_id: str, values: dict[str, Any]) -> None:
+    names = ", ".join(f"{name} = ?" for name in values)
+    db.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*values.values(), job_id))  # noqa: S608 (names are ours)
+
+
+def _find(db: sqlite3.Connection, job_id: str) -> Job | None:
+    row = db.execute(f"SELECT {COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()  # noqa: S608
+    return _job(row) if row else None
+
+
+def _get(db: sqlite3.Connection, job_id: str) -> Job:
+    job = _find(db, job_id)
+    if job is None:
+        raise IllegalMove(f"there is no job {job_id}")
+    return job
+
+
+def _job(row: sqlite3.Row) -> Job:
+    values = dict(row)
+    for name in ("created_at", "started_at", "finished_at"):
+        values[name] = datetime.fromisoformat(values[name]) if values[name] else None
+    for name in ("scan_log", "report_log"):
+        values[name] = tuple(json.loads(values[name]))
+    values["scan_type"] = ScanType(values["scan_type"])
+    values["state"] = State(values["state"])
+    values["cancel_requested"] = bool(values["cancel_requested"])
+    return Job(**values)

@@ -1,0 +1,158 @@
+"""The queue: which jobs run, what a start finds and takes up again, and what is swept away."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from executor import targets
+from executor.engine import Engine, EngineUnreachable
+from executor.feed import Feed
+from executor.jobs import Job, ScanType, State
+from executor.problems import Misconfigured, QueueFull, Stopping, UnknownJob, UnknownServer
+from executor.runner import Runner
+from executor.settings import Settings
+from executor.store import Store
+from executor.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 60
+AGAIN_SECONDS = 15
+
+
+class Supervisor:
+    """Owns the runners. All of its methods run on the event loop's thread."""
+
+    def __init__(self, settings: Settings, store: Store, engine: Engine, feed: Feed) -> None:
+        self._settings = settings
+        self._store = store
+        self._engine = engine
+        self._feed = feed
+        self._runners: dict[str, Runner] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Take up what the last run left, then serve the queue."""
+        # One thread a job, whatever the number of cores, and some for the sweep and the health check.
+        threads = ThreadPoolExecutor(self._settings.max_parallel + 4, thread_name_prefix="engine")
+        asyncio.get_running_loop().set_default_executor(threads)
+        for job in self._store.unfinished():
+            if job.state is not State.ACCEPTED:
+                log.info("job %s: taken up again in state %s", job.id, job.state)
+                self._launch(job)
+        self._fill()
+        self._spawn(self._sweep_for_ever(), "sweep")
+
+    async def stop(self) -> None:
+        """Let go of everything; containers run on for the next start to find."""
+        self._stopping = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def submit(self, job_id: str, server: str, scan_type: ScanType) -> tuple[Job, bool]:
+        """Store a job and start it when its turn comes; the flag says that it is new. Raises Problem."""
+        if self._stopping:
+            raise Stopping("The executor is being stopped.")
+        if self._store.get(job_id) is None:
+            self._check(server)
+        job, new = self._store.add(job_id, server, scan_type)
+        if new:
+            log.info("job %s: accepted, %s of %s", job.id, scan_type, server)
+            self._fill()
+        return job, new
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for the job's end, wherever it stands; one that has ended stays as it is. Raises UnknownJob."""
+        job = self._store.get(job_id)
+        if job is None:
+            raise UnknownJob(f"There is no job {job_id}.")
+        if job.state.is_end:
+            return job
+        job = self._store.request_cancel(job_id)
+        log.info("job %s: to be cancelled", job_id)
+        if runner := self._runners.get(job_id):
+            runner.cancel()
+        elif job.state is State.ACCEPTED:
+            job = self._store.move(job_id, State.CANCELLED)
+            self._feed.publish(job)
+        return job
+
+    def _check(self, server: str) -> None:
+        try:
+            known = targets.load(self._settings.targets)
+        except targets.TargetsUnreadable as error:
+            raise Misconfigured(f"The targets file cannot be used: {error}. Run playbooks/scan_hosts.yml.") from error
+        if server not in known:
+            raise UnknownServer(f"{server} is no target of this zone. Run playbooks/scan_hosts.yml for it.")
+        if self._store.count_queued() >= self._settings.max_queued:
+            raise QueueFull(f"{self._settings.max_queued} jobs wait already.")
+
+    def _fill(self) -> None:
+        while not self._stopping and len(self._runners) < self._settings.max_parallel:
+            job = self._store.next_queued()
+            if job is None:
+                return
+            job = self._store.move(job.id, State.PREPARING, phase="preparing")
+            self._feed.publish(job)
+            self._launch(job)
+
+    def _launch(self, job: Job) -> None:
+        runner = Runner(self._settings, self._store, self._engine, self._feed, job)
+        self._runners[job.id] = runner
+        self._spawn(self._run(runner), f"job {job.id}")
+
+    async def _run(self, runner: Runner) -> None:
+        """Drive a job; when not even its state can be stored (a full disk), try again after a while."""
+        job_id = runner.job.id
+        try:
+            while True:
+                try:
+                    await runner.drive()
+                except Exception:
+                    log.exception("job %s: stuck, another try in %d s", job_id, AGAIN_SECONDS)
+                else:
+                    return
+                await asyncio.sleep(AGAIN_SECONDS)
+                runner.job = self._store.get(job_id) or runner.job
+                if runner.job.state.is_end:
+                    return
+        finally:
+            del self._runners[job_id]
+            self._fill()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except EngineUnreachable as error:
+                log.warning("sweep: the engine does not answer: %s", error)
+            except Exception:
+                log.exception("sweep failed")
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def sweep(self) -> None:
+        """Remove containers and directories that belong to no unfinished job, and forget old jobs."""
+        self._store.purge(datetime.now(UTC) - timedelta(hours=self._settings.retention_hours))
+        # What is there is listed before what is wanted: a job that begins in between is then not taken for a stray.
+        directories = await asyncio.to_thread(lambda: [entry.name for entry in self._settings.jobs_dir.iterdir()])
+        containers = await asyncio.to_thread(self._engine.found)
+        wanted = {job.id for job in self._store.unfinished()}
+        for found in containers:
+            if found.job_id not in wanted:
+                log.warning("sweep: removing the container %s of job %s", found.id[:12], found.job_id)
+                await asyncio.to_thread(self._engine.remove, found.id)
+        for name in set(directories) - wanted:
+            log.warning("sweep: removing the directory of job %s", name)
+            await asyncio.to_thread(Workspace(self._settings, name).wipe)
+        self._fill()

@@ -1,0 +1,74 @@
+"""The directory of a job on this host: what its containers mount, and where Vuls writes.
+
+Everything in it belongs to the containers' user, which is this process's own unless it is root (see
+`Settings.uid`), and the private key can be read by that user alone.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from executor import vuls_config
+from executor.jobs import Job
+from executor.problems import JobFailed
+from executor.settings import Settings
+from executor.targets import Target
+
+
+class Workspace:
+    """The paths of one job, below `Settings.jobs_dir`."""
+
+    def __init__(self, settings: Settings, job_id: str) -> None:
+        self._settings = settings
+        self.path = settings.jobs_dir / job_id
+        self.passwd = self.path / "passwd"
+        self.scan_config = self.path / "scan"
+        self.report_config = self.path / "report"
+        self.results = self.path / "results"
+
+    def prepare(self, job: Job, target: Target) -> None:
+        """Write everything that the two containers will need. Raises JobFailed."""
+        settings, name = self._settings, self._settings.database.name
+        try:
+            key, known_hosts = settings.ssh_key.read_bytes(), settings.known_hosts.read_bytes()
+        except OSError as error:
+            raise JobFailed(
+                "ssh_files_unreadable",
+                f"{error.filename} cannot be read ({error.strerror}). Run playbooks/scan_hosts.yml.",
+            ) from error
+        try:
+            self.wipe()
+            self.path.mkdir(mode=0o700)
+            for directory in (self.scan_config, self.report_config, self.results):
+                self._own(directory, 0o700, directory=True)
+            self._write(self.passwd, vuls_config.passwd(settings.uid).encode(), 0o644)
+            for directory, with_key in ((self.scan_config, True), (self.report_config, False)):
+                text = vuls_config.config_toml(job.server, target, job.scan_type, name, with_key=with_key)
+                self._write(directory / "config.toml", text.encode())
+            self._write(self.scan_config / "ssh_config", vuls_config.ssh_config(target).encode())
+            self._write(self.scan_config / "known_hosts", known_hosts)
+            self._write(self.scan_config / "id", key)
+        except OSError as error:
+            raise JobFailed(
+                "storage",
+                f"The job's directory could not be written ({error.strerror}). Is {self.path.parent} full?",
+            ) from error
+
+    def forget_key(self) -> None:
+        """Remove what only the scan needed."""
+        shutil.rmtree(self.scan_config, ignore_errors=True)
+
+    def wipe(self) -> None:
+        """Remove everything; links are removed, never followed. Raises OSError."""
+        if self.path.exists():
+            shutil.rmtree(self.path)
+
+    def _write(self, path: Path, content: bytes, mode: int = 0o600) -> None:
+        self._own(path, mode, directory=False)
+        path.write_bytes(content)
+
+    def _own(self, path: Path, mode: int, *, directory: bool) -> None:
+        path.mkdir(mode=mode) if directory else path.touch(mode=mode, exist_ok=False)
+        path.chmod(mode)  # whatever the umask
+        if os.geteuid() == 0:
+            os.chown(path, self._settings.uid, vuls_config.NOBODY_GID)
