@@ -1,0 +1,143 @@
+"""Fixtures of the end-to-end tests: sessions, sockets and a browser."""
+
+import json
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
+
+from . import stack
+
+
+@pytest.fixture(scope="session")
+def admin() -> Iterator[httpx.Client]:
+    with stack.sign_in("admin", stack.admin_password()) as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+def tls() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(stack.CA))
+
+
+class Feed:
+    """A WebSocket client that remembers what it was told."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+        self.seen: list[dict[str, Any]] = []
+
+    def next(self, match: Callable[[dict[str, Any]], bool], timeout: float = 10) -> dict[str, Any]:
+        """Return the next message that matches; everything read is kept in `seen`."""
+
+        def read() -> dict[str, Any] | None:
+            try:
+                message: dict[str, Any] = json.loads(self.connection.recv(timeout=0.5))
+            except TimeoutError:
+                return None
+            self.seen.append(message)
+            return message if match(message) else None
+
+        return stack.wait_until(read, timeout=timeout, what="a message that matches", interval=0)
+
+    def update(self, run_id: int, status: str, timeout: float = 10) -> dict[str, Any]:
+        """Return the `task_update` of a run with a status."""
+        return self.next(
+            lambda m: (
+                m["type"] == "task_update" and m["data"]["task_run_id"] == run_id and m["data"]["status"] == status
+            ),
+            timeout,
+        )
+
+
+@pytest.fixture
+def feed(tls: ssl.SSLContext) -> Iterator[Callable[..., Feed]]:
+    """Open feeds with the cookies of a session; all are closed afterwards."""
+    opened: list[ClientConnection] = []
+
+    def open_feed(session: httpx.Client, since: str | None = None) -> Feed:
+        cookies = "; ".join(f"{name}={value}" for name, value in session.cookies.items())
+        url = f"wss://localhost:{stack.PORT}/api/ws" + (f"?since={since}" if since else "")
+        connection = connect(url, ssl=tls, origin=Origin(stack.ORIGIN), additional_headers={"Cookie": cookies})
+        opened.append(connection)
+        result = Feed(connection)
+        result.next(lambda m: m["type"] == "hello")
+        return result
+
+    yield open_feed
+    for connection in opened:
+        connection.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium",
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--disable-background-networking",
+                "--no-first-run",
+            ],
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    # The CA is not in the browser's store; the HTTP tests verify it.
+    result = browser.new_context(ignore_https_errors=True, base_url=stack.ORIGIN)
+    yield result
+    result.close()
+
+
+def open_page(context: BrowserContext, name: str = "admin", password: str | None = None) -> Page:
+    """Sign in through the form and wait for the live page."""
+    page = context.new_page()
+    page.goto("/")
+    if page.url.rstrip("/") != stack.ORIGIN:
+        page.get_by_label("User name").fill(name)
+        page.get_by_label("Password").fill(password or stack.admin_password())
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(stack.ORIGIN + "/")
+    page.wait_for_function("window.ws && window.ws.readyState === 1")
+    return page
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    return open_page(context)
+
+
+class Users:
+    """Makes users for a test and removes them afterwards."""
+
+    def __init__(self, admin: httpx.Client) -> None:
+        self.admin = admin
+        self.made: list[int] = []
+
+    def make(self, name: str, role: str, groups: list[str] | None = None) -> httpx.Client:
+        """Create a user and return its session."""
+        password = f"a long enough one for {name}"
+        answer = self.admin.post(
+            "/api/users", json={"name": name, "password": password, "role": role, "groups": groups or []}
+        )
+        assert answer.status_code == 201, answer.text
+        self.made.append(answer.json()["id"])
+        return stack.sign_in(name, password)
+
+
+@pytest.fixture
+def users(admin: httpx.Client) -> Iterator[Users]:
+    factory = Users(admin)
+    yield factory
+    for user_id in factory.made:
+        admin.delete(f"/api/users/{user_id}")
