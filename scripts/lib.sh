@@ -72,7 +72,7 @@ with_heartbeat() {
     return "$status"
 }
 
-# images_of_ours SUITE: the moving tag of a base image.
+# base_image SUITE: the moving tag of a base image.
 base_image() {
     printf 'vuls-live/base:%s\n' "$1"
 }
@@ -84,4 +84,39 @@ engine_answers() {
 need_engine() {
     engine_answers || fail "no Docker engine answers" "containers can be neither made nor looked at" \
         "run scripts/engine.sh start (after scripts/prepare.sh on a fresh machine)"
+}
+
+# host_arguments NAME SUITE LABEL: fills ARGUMENTS with what docker run needs for a host that boots systemd. Why
+# these: systemd wants its cgroup tree writable and mounts of its own; --privileged is refused on some machines, and
+# SYS_ADMIN with NET_ADMIN is enough; with a tty, docker logs shows the journal.
+host_arguments() {
+    mkdir -p "$CACHE/apt/$2"
+    ARGUMENTS=(
+        --name "$1" --hostname "$1" --label "$STACK_LABEL=$3"
+        --tty --stop-signal SIGRTMIN+3 --log-opt max-size=20m
+        --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt seccomp=unconfined --cgroupns=host
+        --volume /sys/fs/cgroup:/sys/fs/cgroup:rw
+        --tmpfs /run --tmpfs /run/lock --tmpfs /tmp:exec
+        --volume "$CACHE/apt/$2:/var/cache/apt/shared"
+    )
+}
+
+# wait_for_boot NAME: until systemd has started everything; says which units are ill.
+wait_for_boot() {
+    local name="$1" deadline=$((SECONDS + 90)) state=
+    while ((SECONDS < deadline)); do
+        state="$(docker exec "$name" systemctl is-system-running 2>/dev/null || true)"
+        case $state in
+        running) return ;;
+        degraded)
+            log "$name runs, but has failed units:"
+            docker exec "$name" systemctl --failed --plain --no-legend --no-pager >&2
+            return
+            ;;
+        esac
+        sleep 0.3
+    done
+    docker logs --tail 30 "$name" >&2 || true
+    fail "$name did not finish booting within 90 s (state: ${state:-unknown})" "its services cannot be deployed" \
+        "read its last lines above; docker exec -it $name systemctl list-jobs tells more"
 }

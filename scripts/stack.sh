@@ -19,7 +19,6 @@ readonly STACK_HOSTS=(
     vuls-target-2:trixie
 )
 readonly SPEC_LABEL=vuls-live.spec
-readonly BOOT_SECONDS=90
 
 # network_of LABEL: the whole stacks share one network name, because they share host names; test hosts do not.
 network_of() {
@@ -49,18 +48,10 @@ expand() {
     printf '%s %s %s\n' "$name" "$suite" "$extra"
 }
 
-# run_arguments NAME SUITE EXTRA: fills ARGUMENTS with what docker run gets. Why these: systemd needs its cgroup
-# tree writable and mounts of its own; --privileged is refused on some machines, SYS_ADMIN and NET_ADMIN are enough.
+# run_arguments NAME SUITE EXTRA: fills ARGUMENTS with what docker run gets.
 run_arguments() {
-    ARGUMENTS=(
-        --name "$1" --hostname "$1" --network "$NETWORK" --tty --stop-signal SIGRTMIN+3
-        --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt seccomp=unconfined --cgroupns=host
-        --volume /sys/fs/cgroup:/sys/fs/cgroup:rw
-        --tmpfs /run --tmpfs /run/lock --tmpfs /tmp:exec
-        --volume "$CACHE/apt/$2:/var/cache/apt/shared"
-        --log-opt max-size=20m
-        --label "$STACK_LABEL=$LABEL"
-    )
+    host_arguments "$1" "$2" "$LABEL"
+    ARGUMENTS+=(--network "$NETWORK")
     case $3 in
     engine) ARGUMENTS+=(--volume /var/lib/docker) ;;
     edge) ARGUMENTS+=(--publish "127.0.0.1:$HTTPS_PORT:443") ;;
@@ -112,33 +103,10 @@ create_host() {
         fail "container $name did not start" "the stack is incomplete" "read the engine's message above"
 }
 
-# wait_for_boot NAME: until systemd has started everything; says which units are ill.
-wait_for_boot() {
-    local name="$1" deadline=$((SECONDS + BOOT_SECONDS)) state=
-    while ((SECONDS < deadline)); do
-        state="$(docker exec "$name" systemctl is-system-running 2>/dev/null || true)"
-        case $state in
-        running) return ;;
-        degraded)
-            log "$name runs, but has failed units:"
-            docker exec "$name" systemctl --failed --plain --no-legend --no-pager >&2
-            return
-            ;;
-        esac
-        sleep 0.3
-    done
-    docker logs --tail 30 "$name" >&2 || true
-    fail "$name did not finish booting within $BOOT_SECONDS s (state: ${state:-unknown})" \
-        "its services cannot be deployed" "read its last lines above; docker exec -it $name systemctl list-jobs tells more"
-}
-
 create() {
-    local entry suite
+    local entry
     need_engine
     refuse_strangers
-    for suite in "${SUITES[@]}"; do
-        mkdir -p "$CACHE/apt/$suite"
-    done
     create_network
     for entry in "${HOSTS[@]}"; do
         # shellcheck disable=SC2086  # three words, of which the last may be missing
