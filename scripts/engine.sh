@@ -43,7 +43,7 @@ start() {
         log "an engine runs already ($(docker version --format '{{.Server.Version}}'))"
         return
     fi
-    command -v dockerd >/dev/null && command -v docker >/dev/null ||
+    { command -v dockerd && command -v docker; } >/dev/null ||
         fail "dockerd or docker is not installed" "there is no engine to start" "run scripts/prepare.sh"
     mkdir -p "$RUN_DIR"
     if systemd_runs; then

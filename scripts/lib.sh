@@ -9,8 +9,10 @@ CACHE="${VULS_LIVE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vuls-live}"
 HTTPS_PORT="${VULS_HTTPS_PORT:-8443}"
 STACK_LABEL=vuls-live.stack
 SUITES=(bookworm trixie)
+KEPT_BY_SUDO=VULS_LIVE_CACHE,VULS_LIVE_CLOCK,VULS_HTTPS_PORT,VULS_BINARY,VULS_IMAGE
+KEPT_BY_SUDO+=,http_proxy,https_proxy,no_proxy,PIP_INDEX_URL,PIP_CERT,UV_DEFAULT_INDEX,SSL_CERT_FILE
 # shellcheck disable=SC2034  # read by the scripts that source this file
-readonly ROOT SCRIPTS LOCAL CACHE HTTPS_PORT STACK_LABEL SUITES
+readonly ROOT SCRIPTS LOCAL CACHE HTTPS_PORT STACK_LABEL SUITES KEPT_BY_SUDO
 
 ME="$(basename "$0" .sh)"
 # One clock for a script and all that it calls, so that the seconds in the output grow.
@@ -42,7 +44,7 @@ as_root() {
             "the script starts a Docker engine, builds images and changes the network: all of it needs root" \
             "run it as root, or run 'sudo -v' first"
     fi
-    exec sudo -n --preserve-env=VULS_LIVE_CACHE,VULS_HTTPS_PORT,VULS_LIVE_CLOCK -- "$0" "$@"
+    exec sudo -n --preserve-env="$KEPT_BY_SUDO" -- "$0" "$@"
 }
 
 # sha12: the first 12 hex digits of the SHA-256 of standard input.
@@ -91,6 +93,7 @@ need_engine() {
 # SYS_ADMIN with NET_ADMIN is enough; with a tty, docker logs shows the journal.
 host_arguments() {
     mkdir -p "$CACHE/apt/$2"
+    # shellcheck disable=SC2034  # read by the callers
     ARGUMENTS=(
         --name "$1" --hostname "$1" --label "$STACK_LABEL=$3"
         --tty --stop-signal SIGRTMIN+3 --log-opt max-size=20m

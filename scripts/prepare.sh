@@ -9,14 +9,17 @@ readonly VENVS=$LOCAL/venvs
 
 # missing_packages: Debian packages that are not there yet. An engine or a docker client from elsewhere is as good.
 missing_packages() {
-    local missing=()
+    local missing=() VERSION_ID
+    VERSION_ID="$(. /etc/os-release && printf '%s' "${VERSION_ID:-0}")"
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
     command -v dockerd >/dev/null || missing+=(docker.io)
     command -v iptables >/dev/null || missing+=(iptables)
-    if ! command -v docker >/dev/null && apt-cache show docker-cli >/dev/null 2>&1; then
-        missing+=(docker-cli) # a package of its own from Debian 13 on
+    if ! command -v docker >/dev/null && ((VERSION_ID >= 13)); then
+        missing+=(docker-cli) # part of docker.io before Debian 13
     fi
+    command -v curl >/dev/null || missing+=(curl)
+    [[ -s /etc/ssl/certs/ca-certificates.crt ]] || missing+=(ca-certificates)
     if ((TESTS)); then
         command -v chromium >/dev/null || missing+=(chromium)
     fi
@@ -69,7 +72,7 @@ uv_sync() {
     local uv index
     uv="$(uv_path)"
     # uv does not read pip's configuration; a machine with an index of its own has it there.
-    index="$(python3 -m pip config get global.index-url 2>/dev/null || true)"
+    index="$("${uv%/uv}/pip" config get global.index-url 2>/dev/null || true)"
     index="${PIP_INDEX_URL:-$index}"
     [[ -z $index ]] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"
     [[ -z ${PIP_CERT:-} ]] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"

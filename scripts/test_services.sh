@@ -65,7 +65,7 @@ stop() {
 readonly VERB="${1:-}"
 [[ $VERB =~ ^(start|stop)$ ]] || usage_error "usage: test_services.sh start | stop [--label LABEL]"
 as_root "$@"
-LABEL=test
+LABEL="test"
 [[ $# -eq 3 && $2 == --label ]] && LABEL="$3"
 [[ $LABEL =~ ^test(-[a-z0-9-]+)?$ ]] || usage_error "--label is test or test-WORD, not '$LABEL'"
 readonly LABEL NAME="vuls-services-$LABEL"

@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# make test: everything that must hold, part by part, each with a time budget; prints a table and the slowest parts.
+# Usage: test.sh [--all] [PART...]     (test.sh --list names them)
+# Refuses to start over the local stack. Whatever happens, it removes what it created, by label, and stops the
+# engine if it started it.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# Part and budget in seconds, in the order in which they run: what fails fast comes first.
+readonly PARTS=(
+    "lint 300"
+    "unit-web-app 180"
+    "unit-executor 120"
+    "unit-page 60"
+    "unit-vuls 120"
+    "integration-web-app 420"
+    "integration-executor 300"
+    "integration-vuls 300"
+    "molecule-default 2700"
+)
+readonly SERVICES_LABEL=test-run
+readonly LOGS=$LOCAL/log/test
+
+# run_part NAME: its output and exit status are the part's.
+run_part() {
+    local venvs="$LOCAL/venvs" services
+    export PATH="$ROOT/.venv/bin:$PATH"
+    cd "$ROOT"
+    case $1 in
+    lint) "$SCRIPTS/lint.sh" ;;
+    unit-web-app) cd services/web-app && "$venvs/web-app/bin/pytest" -m "not integration" --durations=5 ;;
+    unit-executor) cd services/docker-executor && "$venvs/docker-executor/bin/pytest" -m "not engine" --durations=5 ;;
+    unit-page) npm test --silent ;;
+    unit-vuls) cd scripts/vuls && pytest -q --durations=5 ;;
+    integration-web-app)
+        services="$("$SCRIPTS/test_services.sh" start --label "$SERVICES_LABEL")"
+        eval "$services"
+        cd services/web-app && "$venvs/web-app/bin/pytest" -m integration --durations=5
+        ;;
+    integration-executor) cd services/docker-executor && "$venvs/docker-executor/bin/pytest" -m engine --durations=5 ;;
+    integration-vuls) "$SCRIPTS/vuls/integration.sh" ;;
+    molecule-*) molecule test --scenario-name "${1#molecule-}" ;;
+    esac
+}
+
+PART_PID=""
+# timed PART BUDGET: runs a part in a process group of its own, so that nothing of it outlives its budget.
+timed() {
+    local began=$SECONDS status=0 verdict=passed
+    log "--- $1 (at most $2 s)"
+    timeout --kill-after=15 "$2" "$0" --run-part "$1" > >(tee "$LOGS/$1.log") 2>&1 &
+    PART_PID=$!
+    wait "$PART_PID" || status=$?
+    PART_PID=""
+    case $status in
+    0) ;;
+    124 | 137) verdict="FAILED: took longer than its budget" ;;
+    *) verdict="FAILED: exit status $status" ;;
+    esac
+    RESULTS+=("$(printf '%-22s %6d %7d  %s' "$1" "$((SECONDS - began))" "$2" "$verdict")")
+    [[ $verdict == passed ]] || FAILED=$((FAILED + 1))
+}
+
+clean_up() {
+    trap - EXIT INT TERM
+    if [[ -n $PART_PID ]]; then
+        kill -TERM "$PART_PID" 2>/dev/null || true
+        wait "$PART_PID" 2>/dev/null || true
+    fi
+    if engine_answers; then
+        "$SCRIPTS/test_services.sh" stop --label "$SERVICES_LABEL" || true
+        "$SCRIPTS/stack.sh" destroy --label "$SERVICES_LABEL" || true
+        "$SCRIPTS/stack.sh" destroy --label molecule || true
+    fi
+    ((ENGINE_WAS_UP)) || "$SCRIPTS/engine.sh" stop || true
+}
+
+report() {
+    printf '\n%-22s %6s %7s  %s\n' part seconds budget result
+    printf '%s\n' "${RESULTS[@]}"
+    printf '\nThe slowest five:\n'
+    printf '%s\n' "${RESULTS[@]}" | sort -k2,2nr | head -n 5 | awk '{ printf "  %-22s %6d s\n", $1, $2 }'
+    printf '\n%d passed, %d failed\n' "$((${#RESULTS[@]} - FAILED))" "$FAILED"
+}
+
+KNOWN=()
+for entry in "${PARTS[@]}"; do
+    KNOWN+=("${entry% *}")
+done
+case ${1:-} in
+--list)
+    printf '%s\n' "${KNOWN[@]}"
+    exit
+    ;;
+--run-part)
+    run_part "${2:?}"
+    exit
+    ;;
+--all) shift ;; # nothing is too long for make test yet
+esac
+WANTED=("$@")
+(($#)) || WANTED=("${KNOWN[@]}")
+for part in "${WANTED[@]}"; do
+    [[ " ${KNOWN[*]} " == *" $part "* ]] || usage_error "there is no part '$part'; known: ${KNOWN[*]}"
+done
+
+"$SCRIPTS/preflight.sh" --label molecule
+as_root "$@"
+RESULTS=() FAILED=0 ENGINE_WAS_UP=0
+engine_answers && ENGINE_WAS_UP=1
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+mkdir -p "$LOGS"
+"$SCRIPTS/prepare.sh" --tests
+"$SCRIPTS/engine.sh" start
+"$SCRIPTS/images.sh" build
+"$SCRIPTS/vuls/build.sh"
+for entry in "${PARTS[@]}"; do
+    [[ " ${WANTED[*]} " != *" ${entry% *} "* ]] || timed "${entry% *}" "${entry#* }"
+done
+clean_up
+report
+exit "$((FAILED > 0))"
