@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, SmallInteger, Text
+from sqlalchemy import BigInteger, Double, ForeignKey, Identity, Index, SmallInteger, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import BYTEA, INET, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -19,6 +19,7 @@ class Base(DeclarativeBase):
         datetime: TIMESTAMP(timezone=True),
         dict[str, Any]: JSONB,
         bytes: BYTEA,
+        float: Double,
     }
 
 
@@ -51,7 +52,7 @@ class Host(Base):
     address: Mapped[str]
     port: Mapped[int] = mapped_column(default=22)
     zone: Mapped[str] = mapped_column(default="default")
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     groups: Mapped[list[HostGroup]] = relationship(secondary="host_group_member", order_by=HostGroup.name)
 
 
@@ -64,7 +65,7 @@ class User(Base):
     role: Mapped[str]
     password_hash: Mapped[str | None]
     disabled: Mapped[bool] = mapped_column(default=False)
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     groups: Mapped[list[HostGroup]] = relationship(secondary="user_group", order_by=HostGroup.name)
 
 
@@ -82,8 +83,8 @@ class UserSession(Base):
     __tablename__ = "user_session"
     token_hash: Mapped[bytes] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("app_user.id", ondelete="CASCADE"), index=True)
-    created_at: Mapped[datetime]
-    last_seen_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime] = mapped_column(index=True)
     address: Mapped[str | None] = mapped_column(INET)
 
@@ -97,7 +98,7 @@ class ApiToken(Base):
     name: Mapped[str]
     prefix: Mapped[str]
     token_hash: Mapped[bytes] = mapped_column(unique=True)
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
 
@@ -109,7 +110,7 @@ class LoginFailure(Base):
     id: Mapped[int] = mapped_column(_identity(), primary_key=True)
     user_name: Mapped[str] = mapped_column(index=True)
     address: Mapped[str | None] = mapped_column(INET, index=True)
-    failed_at: Mapped[datetime] = mapped_column(index=True)
+    failed_at: Mapped[datetime] = mapped_column(index=True, server_default=func.now())
 
 
 class ScheduledTask(Base):
@@ -124,8 +125,13 @@ class ScheduledTask(Base):
     timezone: Mapped[str] = mapped_column(default="UTC")
     enabled: Mapped[bool] = mapped_column(default=True)
     next_due_at: Mapped[datetime | None] = mapped_column(index=True)
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     host: Mapped[Host] = relationship()
+
+    @property
+    def host_name(self) -> str:
+        """The name of the host; `host` is loaded with every query of this package."""
+        return self.host.name
 
 
 class Run(Base):
@@ -135,6 +141,12 @@ class Run(Base):
     """
 
     __tablename__ = "run"
+    __table_args__ = (
+        UniqueConstraint("task_id", "scheduled_for"),  # a due time fires once
+        Index("run_by_task", "task_id", text("id DESC")),
+        Index("run_by_end", text("finished_at DESC"), text("id DESC")),
+        Index("run_open", "id", postgresql_where=text("status IN ('queued', 'started')")),
+    )
     id: Mapped[int] = mapped_column(_identity(), primary_key=True)
     task_id: Mapped[int] = mapped_column(default=0)  # 0: no task, an ad-hoc run
     task_name: Mapped[str]
@@ -146,7 +158,7 @@ class Run(Base):
     requested_by: Mapped[str | None]
     scheduled_for: Mapped[datetime | None]
     attempt: Mapped[int] = mapped_column(SmallInteger, default=0)
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     sent_at: Mapped[datetime | None]
     sent_count: Mapped[int] = mapped_column(SmallInteger, default=0)
     started_at: Mapped[datetime | None]
@@ -154,6 +166,12 @@ class Run(Base):
     lease_owner: Mapped[str | None]
     lease_expires_at: Mapped[datetime | None]
     result_data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    host: Mapped[Host] = relationship()
+
+    @property
+    def host_name(self) -> str:
+        """The name of the host; `host` is loaded with every query of this package."""
+        return self.host.name
 
 
 class Scan(Base):
@@ -164,7 +182,7 @@ class Scan(Base):
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), index=True)
     host_id: Mapped[int] = mapped_column(ForeignKey("host.id", ondelete="CASCADE"), index=True)
     attempt: Mapped[int] = mapped_column(SmallInteger)
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     family: Mapped[str]
     release: Mapped[str]
     verdict: Mapped[str]  # assessed, not_assessed
@@ -188,7 +206,7 @@ class Finding(Base):
 
 
 class Event(Base):
-    """What happened, written in the transaction in which it happened. `seq` is the cursor and is set while COMMIT runs."""
+    """What happened, written in the transaction in which it happened. `seq` is the cursor, set while COMMIT runs."""
 
     __tablename__ = "event"
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -196,7 +214,7 @@ class Event(Base):
     type: Mapped[str]
     host_id: Mapped[int | None]  # null: for users who may see all hosts
     data: Mapped[dict[str, Any]]
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class EventEpoch(Base):

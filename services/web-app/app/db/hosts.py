@@ -1,0 +1,41 @@
+"""Hosts as a user may see them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, true
+from sqlalchemy.orm import InstrumentedAttribute, Session, selectinload
+
+from app.db.models import Host
+from app.domain.permissions import Access
+
+
+def visible(column: InstrumentedAttribute[int], access: Access) -> ColumnElement[bool]:
+    """Return the condition that `column`, a host's id, is one that `access` may see."""
+    return true() if access.host_ids is None else column.in_(access.host_ids)
+
+
+def list_hosts(session: Session, access: Access, after: int | None = None, limit: int = 1000) -> Sequence[Host]:
+    """Return up to `limit` hosts whose id is above `after`, lowest id first, with their groups."""
+    query = select(Host).where(visible(Host.id, access)).options(selectinload(Host.groups)).order_by(Host.id)
+    if after is not None:
+        query = query.where(Host.id > after)
+    return session.scalars(query.limit(limit)).all()
+
+
+def get_host(session: Session, access: Access, host_id: int) -> Host | None:
+    """Return a host with its groups; None where there is none that `access` may see."""
+    query = select(Host).where(Host.id == host_id, visible(Host.id, access)).options(selectinload(Host.groups))
+    return session.scalar(query)
+
+
+def host_json(host: Host) -> dict[str, Any]:
+    """Return what HTTP bodies say of a host."""
+    return {
+        "id": host.id,
+        "name": host.name,
+        "address": host.address,
+        "port": host.port,
+        "zone": host.zone,
+        "groups": [group.name for group in host.groups],
+    }

@@ -1,0 +1,28 @@
+"""Everything the page shows, true at one cursor."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.db.events import head
+from app.db.hosts import host_json, list_hosts
+from app.db.runs import open_runs, recent_runs, run_json
+from app.db.tasks import list_tasks, task_json
+from app.domain.permissions import Access
+
+
+def overview(session: Session, access: Access) -> dict[str, Any]:
+    """Return tasks, running and recent runs and hosts with the cursor from which a reader continues.
+
+    All of it is one snapshot: `session` must not have run anything in its transaction yet. Ids are numbers, times ISO
+    8601 with Z.
+    """
+    session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    return {
+        "cursor": str(head(session)),
+        "user": {"id": access.user_id, "name": access.name, "role": str(access.role)},
+        "tasks": [task_json(task) for task in list_tasks(session, access)],
+        "running": [run_json(run) for run in open_runs(session, access)],
+        "recent": [run_json(run) for run in recent_runs(session, access)],
+        "hosts": [host_json(host) for host in list_hosts(session, access)],
+    }

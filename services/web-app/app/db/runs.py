@@ -1,0 +1,271 @@
+"""Runs: one row each, one lease at a time, every change told by an event of the same transaction.
+
+All changes are guarded UPDATEs: they name the state they start from, and where another got there first they change
+nothing and say so. So a job that is delivered twice, an attempt whose lease was given away and a late cancel can never
+finish a run that is finished.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy.orm import Session, joinedload
+
+from app.db.events import record_event
+from app.db.hosts import visible
+from app.db.models import Event, Host, Run, ScheduledTask
+from app.domain.envelope import TASK_UPDATE, task_update_data
+from app.domain.permissions import Access
+from app.domain.status import FINISHED_STATUSES, OPEN_STATUSES, RunStatus, ScanType, Trigger
+from app.domain.times import wire_time
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run that is the caller's now. `event` is None when it joined an attempt whose worker had gone silent."""
+
+    run: Run
+    event: Event | None
+
+
+def _record(session: Session, run: Run, at: datetime) -> Event:
+    data = task_update_data(run.task_id, run.id, run.status, run.task_name, run.result_data, at)
+    return record_event(session, TASK_UPDATE, run.host_id, data | {"host_id": run.host_id, "host_name": run.host.name})
+
+
+def _now(session: Session) -> datetime:
+    """Return the database's time: leases of many hosts are measured by one clock."""
+    now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return now
+
+
+def _change(session: Session, *guard: ColumnElement[bool], **values: Any) -> Run | None:  # noqa: ANN401
+    """Change the run that `guard` names, if it still is in that state."""
+    run_id = session.scalar(update(Run).where(*guard).values(**values).returning(Run.id))
+    return None if run_id is None else _load(session, run_id)
+
+
+def _load(session: Session, run_id: int) -> Run | None:
+    query = select(Run).where(Run.id == run_id).options(joinedload(Run.host))
+    return session.scalar(query, execution_options={"populate_existing": True})
+
+
+def _lease_end(seconds: float) -> ColumnElement[datetime]:
+    return func.clock_timestamp() + timedelta(seconds=seconds)
+
+
+def create_run(
+    session: Session,
+    task: ScheduledTask,
+    trigger: Trigger,
+    requested_by: str | None = None,
+    scheduled_for: datetime | None = None,
+) -> tuple[Run, Event]:
+    """Queue a run of `task`; the scheduler sends the job.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: this due time has a run already.
+    """
+    run = Run(
+        task_id=task.id,
+        task_name=task.name,
+        host=task.host,
+        zone=task.host.zone,
+        scan_type=task.scan_type,
+        status="queued",
+        trigger=trigger,
+        requested_by=requested_by,
+        scheduled_for=scheduled_for,
+        result_data={},
+    )
+    session.add(run)
+    session.flush()
+    return run, _record(session, run, _now(session))
+
+
+def create_adhoc_run(session: Session, run_id: int, host: Host, scan_type: ScanType) -> tuple[Run, Event]:
+    """Queue a run without a task under an id of the caller's choice.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: the id is taken.
+    """
+    run = Run(
+        id=run_id,
+        task_id=0,
+        task_name=f"Scan {host.name}",
+        host=host,
+        zone=host.zone,
+        scan_type=scan_type,
+        status="queued",
+        trigger="adhoc",
+        result_data={},
+    )
+    session.add(run)
+    session.flush()
+    return run, _record(session, run, _now(session))
+
+
+def restart_run(session: Session, run_id: int) -> tuple[Run, Event] | None:
+    """Queue a finished run for another attempt; None when it is not finished."""
+    run = _change(
+        session,
+        Run.id == run_id,
+        Run.status.in_(FINISHED_STATUSES),
+        status="queued",
+        started_at=None,
+        finished_at=None,
+        result_data={},
+    )
+    return None if run is None else (run, _record(session, run, _now(session)))
+
+
+def claim_run(session: Session, run_id: int, owner: str, lease_seconds: float) -> Claim | None:
+    """Make `owner` the one who works on a run, for `lease_seconds`.
+
+    A queued run begins its next attempt. An attempt whose lease expired is joined: it keeps its number, so that the
+    executor goes on with the job it may still be running. None when someone else has the run or it is finished.
+    """
+    lease = {"lease_owner": owner, "lease_expires_at": _lease_end(lease_seconds)}
+    run = _change(
+        session,
+        Run.id == run_id,
+        Run.status == "queued",
+        status="started",
+        attempt=Run.attempt + 1,
+        started_at=func.clock_timestamp(),
+        **lease,
+    )
+    if run is not None:
+        return Claim(run, _record(session, run, _now(session)))
+    run = _change(
+        session, Run.id == run_id, Run.status == "started", Run.lease_expires_at < func.clock_timestamp(), **lease
+    )
+    return None if run is None else Claim(run, None)
+
+
+def _held(run: Run) -> tuple[ColumnElement[bool], ...]:
+    return Run.id == run.id, Run.status == "started", Run.lease_owner == run.lease_owner, Run.attempt == run.attempt
+
+
+def renew_lease(session: Session, run: Run, lease_seconds: float) -> bool:
+    """Keep the lease of a claimed run; False when the run is the claimant's no longer."""
+    renewed = update(Run).where(*_held(run)).values(lease_expires_at=_lease_end(lease_seconds)).returning(Run.id)
+    return session.scalar(renewed) is not None
+
+
+def _end(
+    session: Session, guard: Sequence[ColumnElement[bool]], status: RunStatus, result_data: dict[str, Any]
+) -> Event | None:
+    ended = _change(
+        session,
+        *guard,
+        status=status,
+        finished_at=func.clock_timestamp(),
+        result_data=result_data,
+        lease_owner=None,
+        lease_expires_at=None,
+    )
+    return None if ended is None else _record(session, ended, _now(session))
+
+
+def finish_run(session: Session, run: Run, status: RunStatus, result_data: dict[str, Any]) -> Event | None:
+    """End a claimed run. None when it is the claimant's no longer: the caller then rolls back what it stored for it."""
+    return _end(session, _held(run), status, result_data)
+
+
+def cancel_run(session: Session, run_id: int) -> Event | None:
+    """End an open run at a person's wish; its worker notices when it renews the lease. None when it is finished."""
+    return _end(session, (Run.id == run_id, Run.status.in_(OPEN_STATUSES)), "cancelled", {})
+
+
+def expire_leases(session: Session, result_data: dict[str, Any], limit: int = 100) -> list[Event]:
+    """End started runs whose worker has been silent for longer than its lease."""
+    silent = (Run.status == "started", Run.lease_expires_at < func.clock_timestamp())
+    query = select(Run.id).where(*silent).order_by(Run.id).limit(limit).with_for_update(skip_locked=True)
+    ended = [
+        _end(session, (Run.id == run_id, *silent), "failed", result_data) for run_id in session.scalars(query).all()
+    ]
+    return [event for event in ended if event is not None]
+
+
+def jobs_to_send(session: Session, resend_after: float, greatest_delay: float, limit: int = 100) -> Sequence[Run]:
+    """Return queued runs whose job was never sent, or was sent a while ago and is unclaimed, oldest first.
+
+    The wait doubles with each time a job was sent: `resend_after` seconds, up to `greatest_delay`.
+    """
+    wait = func.least(resend_after * func.power(2, func.least(Run.sent_count - 1, 20)), greatest_delay)
+    due = Run.sent_at + func.make_interval(0, 0, 0, 0, 0, 0, wait) < func.clock_timestamp()
+    query = select(Run).where(Run.status == "queued", Run.sent_at.is_(None) | due).order_by(Run.id).limit(limit)
+    return session.scalars(query.options(joinedload(Run.host))).all()
+
+
+def mark_sent(session: Session, run_id: int) -> None:
+    """Note that the run's job is with Redis now."""
+    session.execute(
+        update(Run)
+        .where(Run.id == run_id, Run.status == "queued")
+        .values(sent_at=func.clock_timestamp(), sent_count=func.least(Run.sent_count + 1, 1000))
+    )
+
+
+def forget_sent(session: Session) -> int:
+    """Have every queued run's job sent again at once; return how many there are. For when Redis may have lost them."""
+    forgotten = update(Run).where(Run.status == "queued", Run.sent_at.is_not(None)).values(sent_at=None, sent_count=0)
+    return len(session.scalars(forgotten.returning(Run.id)).all())
+
+
+def _visible_runs(access: Access) -> Select[Run]:
+    return select(Run).where(visible(Run.host_id, access)).options(joinedload(Run.host))
+
+
+def list_runs(
+    session: Session, access: Access, task_id: int | None = None, before: int | None = None, limit: int = 50
+) -> Sequence[Run]:
+    """Return up to `limit` runs whose id is below `before`, newest first, of one task or of all."""
+    query = _visible_runs(access).order_by(Run.id.desc()).limit(limit)
+    if task_id is not None:
+        query = query.where(Run.task_id == task_id)
+    if before is not None:
+        query = query.where(Run.id < before)
+    return session.scalars(query).all()
+
+
+def get_run(session: Session, access: Access, run_id: int) -> Run | None:
+    """Return a run; None where there is none that `access` may see."""
+    return session.scalar(_visible_runs(access).where(Run.id == run_id))
+
+
+def find_run(session: Session, run_id: int) -> Run | None:
+    """Return a run as this process's database role sees it, fresh from the database."""
+    return _load(session, run_id)
+
+
+def open_runs(session: Session, access: Access) -> Sequence[Run]:
+    """Return the queued and started runs, oldest first."""
+    return session.scalars(_visible_runs(access).where(Run.status.in_(OPEN_STATUSES)).order_by(Run.id)).all()
+
+
+def recent_runs(session: Session, access: Access, limit: int = 50) -> Sequence[Run]:
+    """Return the runs that finished last, newest end first."""
+    query = _visible_runs(access).where(Run.status.in_(FINISHED_STATUSES))
+    return session.scalars(query.order_by(Run.finished_at.desc(), Run.id.desc()).limit(limit)).all()
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    """Return what HTTP bodies say of a run."""
+    return {
+        "id": run.id,
+        "task_id": run.task_id,
+        "task_name": run.task_name,
+        "host_id": run.host_id,
+        "host_name": run.host_name,
+        "status": run.status,
+        "trigger": run.trigger,
+        "attempt": run.attempt,
+        "created_at": wire_time(run.created_at),
+        "started_at": wire_time(run.started_at),
+        "finished_at": wire_time(run.finished_at),
+        "result_data": run.result_data,
+    }

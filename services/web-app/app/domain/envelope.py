@@ -1,0 +1,45 @@
+"""The form in which events travel: over the Redis channel, the WebSocket, SSE and polling."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from app.domain.cursor import Cursor
+
+TASK_UPDATE = "task_update"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """A committed event. `host_id` None: for users who may see all hosts."""
+
+    cursor: Cursor
+    type: str
+    host_id: int | None
+    data: dict[str, Any]
+    created_at: datetime
+
+
+def envelope(event: StoredEvent) -> dict[str, Any]:
+    """Return what every reader of `event` gets, with its cursor as the id."""
+    return {"type": event.type, "id": str(event.cursor), "data": event.data}
+
+
+def task_update_data(
+    task_id: int,
+    task_run_id: int,
+    status: str,
+    task_name: str,
+    result_data: Mapping[str, Any],
+    timestamp: datetime,
+) -> dict[str, Any]:
+    """Return the six fields of a `task_update`; `timestamp` travels as UTC without a zone, as documented."""
+    return {
+        "task_id": task_id,
+        "task_run_id": task_run_id,
+        "status": status,
+        "task_name": task_name,
+        "result_data": dict(result_data),
+        "timestamp": timestamp.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds"),
+    }

@@ -1,0 +1,3 @@
+"""The name of the channel."""
+
+NOTIFICATION_CHANNEL = "task_notifications"

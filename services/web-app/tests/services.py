@@ -1,0 +1,134 @@
+"""The real PostgreSQL and Redis that the tests use, and settings that lead there."""
+
+import os
+import secrets
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from app.config import Component, Settings
+from app.db import migrate
+
+_GROUPS = ("vuls_web_access", "vuls_scheduler_access", "vuls_worker_access")
+_ROLES = {
+    "vuls_owner": None,
+    "vuls_web": "vuls_web_access",
+    "vuls_scheduler": "vuls_scheduler_access",
+    "vuls_worker_default": "vuls_worker_access",
+    "vuls_worker_other": "vuls_worker_access",
+}
+_COMPONENT_ROLES: dict[Component, str] = {
+    "web": "vuls_web",
+    "scheduler": "vuls_scheduler",
+    "worker": "vuls_worker_{zone}",
+    "cli": "vuls_owner",
+}
+_TABLES = (
+    "finding, scan, event, run, scheduled_task, host_group_member, user_group, user_session, api_token, login_failure,"
+    " host, app_user, host_group"
+)
+_PASSWORD = "only-for-tests"
+
+
+def required(variable: str) -> str:
+    """Return an environment variable that names a test service, or fail with what to do."""
+    value = os.environ.get(variable)
+    if not value:
+        pytest.fail(f'{variable} is not set: eval "$(scripts/test_services.sh start)"', pytrace=False)
+    return value
+
+
+@dataclass(frozen=True)
+class Database:
+    """A migrated database of this test session, with the roles of a deployment."""
+
+    url: str  # of a superuser
+    name: str
+
+    @property
+    def admin_url(self) -> str:
+        """A superuser's connection string for this database."""
+        return urlsplit(self.url)._replace(path=f"/{self.name}").geturl()
+
+    def execute(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Run a statement as superuser and return its rows."""
+        with psycopg.connect(self.admin_url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def empty(self) -> None:
+        """Delete all rows; the epoch stays."""
+        self.execute(f"TRUNCATE {_TABLES}")
+
+    def settings(self, component: Component, **more: Any) -> Settings:
+        """Return the settings of a component that uses this database and the test Redis."""
+        database, redis = urlsplit(self.url), urlsplit(required("VULS_TEST_REDIS_URL"))
+        zone = more.get("zone", "default")
+        values: dict[str, Any] = {
+            "component": component,
+            "database_host": database.hostname,
+            "database_port": database.port or 5432,
+            "database_name": self.name,
+            "database_user": _COMPONENT_ROLES[component].format(zone=zone),
+            "database_password": _PASSWORD,
+            "database_sslmode": "disable",
+            "redis_host": redis.hostname,
+            "redis_port": redis.port or 6379,
+            "redis_user": redis.username or "default",
+            "redis_password": unquote(redis.password or ""),
+            "redis_database": int(redis.path.strip("/") or 0),
+            "redis_tls": False,
+        }
+        return Settings(**(values | more))
+
+    def environment(self, component: Component, **more: Any) -> dict[str, str]:
+        """Return the same settings as environment variables, for a process of its own (secrets in plain: a test)."""
+        settings = self.settings(component, **more)
+        values = settings.model_dump(exclude_none=True)
+        values |= {
+            name: getattr(settings, name).get_secret_value()
+            for name in ("database_password", "redis_password", "executor_api_key")
+        }
+        values["allowed_origins"] = ",".join(settings.allowed_origins)
+        return {f"VULS_{name.upper()}": str(value) for name, value in values.items()}
+
+
+def create_database(url: str) -> Database:
+    """Create the roles (shared by the cluster) and a migrated database of a fresh name."""
+    database = Database(url, f"vuls_test_{secrets.token_hex(4)}")
+    with psycopg.connect(url, autocommit=True) as connection:
+        # Other sessions may be creating the same roles in this cluster.
+        connection.execute("SELECT pg_advisory_lock(4713)")
+        known = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles").fetchall()}
+        for group in _GROUPS:
+            if group not in known:
+                connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(group)))
+        for role, membership in _ROLES.items():
+            if role not in known:
+                connection.execute(
+                    sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(_PASSWORD))
+                )
+            if membership:
+                connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(membership), sql.Identifier(role)))
+        name = sql.Identifier(database.name)
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER vuls_owner TEMPLATE template0").format(name))
+        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
+        connection.execute(
+            sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(
+                name, sql.SQL(", ").join(sql.Identifier(role) for role in _ROLES)
+            )
+        )
+        connection.execute("SELECT pg_advisory_unlock(4713)")
+    database.execute("ALTER SCHEMA public OWNER TO vuls_owner")
+    migrate.upgrade(database.settings("cli"))
+    return database
+
+
+def drop_database(database: Database) -> None:
+    """Drop it, whoever is still connected."""
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database.name)))
