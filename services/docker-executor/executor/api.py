@@ -7,12 +7,12 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, Path, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from executor import health, problems
-from executor.auth import ApiKey
 from executor.engine import Engine
 from executor.feed import Feed
+from executor.gate import Gate
 from executor.jobs import Job
 from executor.problems import UnknownJob
 from executor.schema import Health, JobId, JobView, PhaseEvent, ScanRequest
@@ -52,7 +52,7 @@ def _known_job(job_id: Annotated[JobId, Path()], parts: With) -> Job:
 KnownJob = Annotated[Job, Depends(_known_job)]
 
 
-def create_app(parts: Parts, api_key: bytes) -> FastAPI:
+def create_app(parts: Parts, api_key: bytes) -> ASGIApp:
     """Return the application; its lifespan starts and stops the supervisor."""
 
     @asynccontextmanager
@@ -67,7 +67,6 @@ def create_app(parts: Parts, api_key: bytes) -> FastAPI:
     app = FastAPI(
         title="docker-executor",
         lifespan=lifespan,
-        middleware=[Middleware(ApiKey, key=api_key)],
         max_body_size=MAX_BODY,
         docs_url=None,
         redoc_url=None,
@@ -79,7 +78,7 @@ def create_app(parts: Parts, api_key: bytes) -> FastAPI:
     app.get("/jobs/{job_id}/events", response_class=EventSourceResponse)(events)
     app.delete("/jobs/{job_id}", status_code=202, response_model=JobView)(cancel)
     app.get("/health", response_model=Health)(check)
-    return app
+    return Gate(app, api_key, MAX_BODY)
 
 
 async def scan(body: ScanRequest, response: Response, parts: With) -> JobView:

@@ -37,7 +37,7 @@ FIRST = {Step.SCAN: "starting", Step.REPORT: "loading"}
 def clean(raw: bytes) -> tuple[str, ...]:
     """Return the last lines of a program's output without colours and control characters, long ones cut."""
     text = _ESCAPE.sub("", raw.decode("utf-8", errors="replace"))
-    lines = (_CONTROL.sub("", line).rstrip() for line in text.split("\n"))
+    lines = (_CONTROL.sub("", line) for line in text.split("\n"))
     return tuple(line[:LINE_CHARACTERS] for line in lines if line)[-LOG_LINES:]
 
 

@@ -34,6 +34,13 @@ class Unauthorized(Problem):
     code = "unauthorized"
 
 
+class TooLarge(Problem):
+    """The body is larger than any request of the schema."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = "content_too_large"
+
+
 class UnknownServer(Problem):
     """The targets file does not name the server: run playbooks/scan_hosts.yml."""
 
@@ -122,6 +129,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == TooLarge.status:
+            return TooLarge(str(error.detail)).response()
         status = HTTPStatus(error.status_code)
         response = problem_response(status, status.name.lower(), str(error.detail))
         response.headers.update(error.headers or {})

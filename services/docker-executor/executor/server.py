@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from executor.feed import Feed
 from executor.settings import ConfigurationError
@@ -49,7 +49,7 @@ def notify(state: str) -> None:
 class Server(uvicorn.Server):
     """uvicorn that tells systemd when it is ready, and ends event streams before it waits for them."""
 
-    def __init__(self, app: FastAPI, feed: Feed, path: Path) -> None:
+    def __init__(self, app: ASGIApp, feed: Feed, path: Path) -> None:
         # No server log: each job's moves are logged, and a worker asks several times a second.
         super().__init__(
             uvicorn.Config(

@@ -1,0 +1,123 @@
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from executor.jobs import NEXT, ScanType, State, Step
+from executor.problems import JobConflict
+from executor.settings import ConfigurationError
+from executor.store import IllegalMove, Store
+
+WAY = [State.PREPARING, State.SCANNING, State.REPORTING, State.DONE]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "jobs.sqlite3")
+    yield made
+    made.close()
+
+
+def go(store: Store, job_id: str, to: State) -> None:
+    """Bring a new job to a state on the shortest way."""
+    way = [*WAY[: WAY.index(to)], to] if to in WAY else [*WAY[:3], to]
+    for state in way if to is not State.ACCEPTED else []:
+        store.move(job_id, state)
+
+
+def test_the_same_job_again_is_the_same_job(store: Store) -> None:
+    first, new = store.add("run-1", "web-1", ScanType.FAST)
+    again, new_again = store.add("run-1", "web-1", ScanType.FAST)
+    assert (new, new_again) == (True, False)
+    assert again == first
+    assert first.state is State.ACCEPTED
+
+
+def test_an_id_with_another_body_is_a_conflict(store: Store) -> None:
+    store.add("run-1", "web-1", ScanType.FAST)
+    with pytest.raises(JobConflict):
+        store.add("run-1", "web-2", ScanType.FAST)
+    with pytest.raises(JobConflict):
+        store.add("run-1", "web-1", ScanType.DEEP)
+
+
+def test_an_id_is_taken_once_however_many_ask_at_once(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        flags = list(pool.map(lambda _: store.add("run-1", "web-1", ScanType.FAST)[1], range(40)))
+    assert flags.count(True) == 1
+
+
+@pytest.mark.parametrize("start", list(State))
+@pytest.mark.parametrize("to", list(State))
+def test_only_the_moves_of_the_state_machine_are_made(store: Store, start: State, to: State) -> None:
+    store.add("run-1", "web-1", ScanType.FAST)
+    go(store, "run-1", start)
+    if to in NEXT[start]:
+        assert store.move("run-1", to).state is to
+    else:
+        with pytest.raises(IllegalMove):
+            store.move("run-1", to)
+        assert (job := store.get("run-1")) is not None
+        assert job.state is start
+
+
+def test_nothing_is_forgotten_when_the_process_dies(tmp_path: Path) -> None:
+    store = Store(tmp_path / "jobs.sqlite3")
+    store.add("run-1", "web-1", ScanType.DEEP)
+    go(store, "run-1", State.SCANNING)
+    store.note_progress("run-1", Step.SCAN, "connecting", ["a line"])
+    store.note_exit("run-1", Step.SCAN, 1)
+    before = store.request_cancel("run-1")
+    store._owner.close()  # the lock goes with the process; the database is never closed
+    after = Store(tmp_path / "jobs.sqlite3").get("run-1")
+    assert after == before
+    assert before.scan_log == ("a line",)
+    assert (before.scan_exit, before.report_exit, before.cancel_requested) == (1, None, True)
+
+
+def test_jobs_are_served_in_the_order_they_came(store: Store) -> None:
+    for number in (2, 1, 3):
+        store.add(f"run-{number}", "web-1", ScanType.FAST)
+    assert store.count_queued() == 3
+    job = store.next_queued()
+    assert job is not None
+    assert job.id == "run-2"
+    store.move("run-2", State.PREPARING)
+    assert [job.id for job in store.unfinished()] == ["run-2", "run-1", "run-3"]
+    assert store.count_queued() == 2
+
+
+def test_a_result_comes_back_as_it_was(store: Store) -> None:
+    store.add("run-1", "web-1", ScanType.FAST)
+    go(store, "run-1", State.REPORTING)
+    assert store.result("run-1") is None
+    text = '{"serverName":"web-1","x":"\\ud800 ü"}'
+    job = store.move("run-1", State.DONE, phase="finished", result=text)
+    assert job.finished_at is not None
+    assert store.result("run-1") == text
+    assert store.result("no-such-job") is None
+
+
+def test_only_jobs_that_ended_before_are_purged(store: Store) -> None:
+    for job_id in ("old", "running"):
+        store.add(job_id, "web-1", ScanType.FAST)
+    store.move("old", State.CANCELLED)
+    assert store.purge(datetime.now(UTC) - timedelta(hours=1)) == 0
+    assert store.purge(datetime.now(UTC) + timedelta(hours=1)) == 1
+    assert store.get("old") is None
+    assert store.get("running") is not None
+
+
+def test_a_table_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "jobs.sqlite3") as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(ConfigurationError, match="newer than this release"):
+        Store(tmp_path / "jobs.sqlite3")
+
+
+def test_the_file_is_for_its_owner_only(store: Store, tmp_path: Path) -> None:
+    store.add("run-1", "web-1", ScanType.FAST)
+    assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir() if path.suffix != ".lock"} == {0}
