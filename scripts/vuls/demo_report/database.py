@@ -1,8 +1,7 @@
-"""The demo database: where it is, whether it is one, and what its sources say.
+"""The demo database: whether it is there, whether it is one, and what it says.
 
-`[vuls2] Path` is either a directory of sources, or the file that Vuls itself would read. Of such a file only the
-header is checked; what it holds is read from the sources beside it: in a directory named like the file without its
-suffix (`base.db` and `base/`), else in one named `demo-db`.
+`[vuls2] Path` is the file that Vuls itself would read, or a directory of the sources that such a file is made of. Both
+say the same; the file is what a scan host has, so that replacing it by a rename works as it does with Vuls.
 """
 
 import json
@@ -11,16 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from demo_report import bolt
 from demo_report.config import Config
 from demo_report.goerror import database_missing, database_not_fetched, database_unreadable
 
 TRACKER = "debian-security-tracker-salsa"
 NVD = "nvd-feed-cve-v2"
 
-_PAGE = 4096
-_META_OFFSET = 16
-_META_SIZE = 56
-_BOLT_START = bytes.fromhex("edda0ced 02000000")
+# The demo database has 128 KiB; a real one, of gigabytes, is none of the double's business.
+_LARGEST = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -66,55 +64,56 @@ def open_database(config: Config) -> Database:
     path = config.database
     if not path.exists():
         raise database_missing(str(path)) if config.skip_update else database_not_fetched(config.repository)
-    if path.is_file():
-        _check_bolt(path)
-    sources = _sources(path)
     try:
-        return Database(
-            entries=tuple(map(_entry, _documents(sources / TRACKER))),
-            nvd={
-                document["id"]: _only(document["vulnerabilities"])["content"] for document in _documents(sources / NVD)
-            },
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise database_unreadable(str(path), f"demo sources in {sources}: {error!r}") from error
-
-
-def _check_bolt(path: Path) -> None:
-    """Refuse what bbolt would refuse to open: too short, or neither of the two meta pages is valid."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(2 * _PAGE)
+        return _from_sources(path) if path.is_dir() else _from_file(path)
+    except bolt.BoltError as error:
+        raise database_unreadable(str(path), " ".join(map(str, error.args))) from error
     except OSError as error:
-        raise database_unreadable(str(path), f"open {path}: {error.strerror}") from error
-    if size < 2 * _PAGE:
-        raise database_unreadable(str(path), f"file size too small {size}")
-    if not any(_is_meta(head[start : start + _PAGE]) for start in (0, _PAGE)):
-        raise database_unreadable(str(path), "invalid database")
+        raise database_unreadable(str(path), f"open {path}: {(error.strerror or str(error)).lower()}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise database_unreadable(str(path), f"the stand-in for vuls report cannot read it: {error!r}") from error
 
 
-def _is_meta(page: bytes) -> bool:
-    meta = page[_META_OFFSET : _META_OFFSET + _META_SIZE]
-    checksum = page[_META_OFFSET + _META_SIZE :][:8]
-    return meta.startswith(_BOLT_START) and _fnv1a(meta) == int.from_bytes(checksum, "little")
+def _from_file(path: Path) -> Database:
+    if path.stat().st_size > _LARGEST:
+        raise ValueError("not a demo database: too large")
+    tree: dict[str, Any] = bolt.read(path)
+    contents = {cve: json.loads(value) for cve, value in tree["vulnerability"]["vulnerability"].items()}
+    detections: dict[str, list[Detection]] = {}
+    for ecosystem in sorted(name for name in tree if name.startswith("debian:")):
+        for root, value in tree[ecosystem]["detection"].items():
+            conditions = _only_tracker(json.loads(value))
+            detections.setdefault(root, []).extend(_detection(ecosystem, condition) for condition in conditions)
+    return Database(
+        entries=tuple(
+            _entry(root, _only(_only(list(contents[root][TRACKER].values()))), found)
+            for root, found in sorted(detections.items())
+        ),
+        nvd={
+            cve: _only(_only(list(sources[NVD].values())))["content"]
+            for cve, sources in contents.items()
+            if NVD in sources
+        },
+    )
 
 
-def _fnv1a(data: bytes) -> int:
-    """64-bit FNV-1a, the checksum of a bbolt meta page."""
-    value = 0xCBF29CE484222325
-    for byte in data:
-        value = ((value ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
-    return value
-
-
-def _sources(path: Path) -> Path:
-    candidates = [path] if path.is_dir() else [path.with_suffix(""), path.parent / "demo-db"]
-    for candidate in candidates:
-        if (candidate / TRACKER).is_dir() and (candidate / NVD).is_dir():
-            return candidate
-    searched = " or ".join(map(str, candidates))
-    raise database_unreadable(str(path), f"the stand-in for vuls report found no demo sources in {searched}")
+def _from_sources(path: Path) -> Database:
+    entries = [
+        _entry(
+            document["id"],
+            _only(document["vulnerabilities"]),
+            [
+                _detection(detection["ecosystem"], condition)
+                for detection in document["detections"]
+                for condition in detection["conditions"]
+            ],
+        )
+        for document in _documents(path / TRACKER)
+    ]
+    nvd = {document["id"]: _only(document["vulnerabilities"])["content"] for document in _documents(path / NVD)}
+    if not entries or not nvd:
+        raise ValueError("no demo sources in the directory")
+    return Database(tuple(entries), nvd)
 
 
 def _documents(directory: Path) -> Iterator[dict[str, Any]]:
@@ -122,22 +121,24 @@ def _documents(directory: Path) -> Iterator[dict[str, Any]]:
         yield json.loads(path.read_text(encoding="utf-8"))
 
 
-def _entry(document: dict[str, Any]) -> Entry:
-    vulnerability = _only(document["vulnerabilities"])
+def _only_tracker(by_source: dict[str, Any]) -> list[dict[str, Any]]:
+    if by_source.keys() != {TRACKER}:
+        raise ValueError("the stand-in knows no detections but the tracker's", sorted(by_source))
+    conditions: list[dict[str, Any]] = by_source[TRACKER]
+    return conditions
+
+
+def _entry(root_id: str, vulnerability: dict[str, Any], detections: list[Detection]) -> Entry:
     return Entry(
-        root_id=document["id"],
+        root_id=root_id,
         content=vulnerability["content"],
         segments=frozenset((segment["ecosystem"], segment["tag"]) for segment in vulnerability["segments"]),
-        detections=tuple(
-            Detection(
-                ecosystem=detection["ecosystem"],
-                tag=condition["tag"],
-                rules=_rules(condition["criteria"]),
-            )
-            for detection in document["detections"]
-            for condition in detection["conditions"]
-        ),
+        detections=tuple(detections),
     )
+
+
+def _detection(ecosystem: str, condition: dict[str, Any]) -> Detection:
+    return Detection(ecosystem=ecosystem, tag=condition["tag"], rules=_rules(condition["criteria"]))
 
 
 def _rules(criteria: dict[str, Any]) -> tuple[Rule, ...]:

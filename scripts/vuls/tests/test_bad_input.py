@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from demo_report.cli import main
+from demo_report.config import load
+from demo_report.database import open_database
 
 DATA = Path(__file__).parents[3] / "tests/data/vuls"
 SCAN = "2026-11-23T05-50-50+0000"
@@ -46,9 +48,31 @@ def job(tmp_path: Path) -> Job:
     return Job(tmp_path)
 
 
-def test_a_file_is_read_with_the_sources_beside_it(job: Job) -> None:
+@pytest.mark.parametrize("name", ["base", "next"])
+def test_a_database_file_says_what_its_sources_say(job: Job, name: str) -> None:
+    job.use(DATA / f"demo-db/{name}.db")
+    from_file = open_database(load(job.config))
+    job.use(DATA / f"demo-db/{name}")
+    from_sources = open_database(load(job.config))
+
+    assert {cve: without_unscored(content) for cve, content in from_file.nvd.items()} == from_sources.nvd
+    assert from_file.entries == from_sources.entries
+
+
+def without_unscored(content: dict[str, Any]) -> dict[str, Any]:
+    """The file has two scores more, which its sources leave out: both are 0, which stands for none."""
+    for severity in content.get("severity", []):
+        assert severity["cvss_v31"].pop("temporal_score") == 0
+        assert severity["cvss_v31"].pop("environmental_score") == 0
+    return content
+
+
+def test_a_file_replaced_by_a_rename_is_what_the_next_report_uses(job: Job) -> None:
+    shutil.copy(DATA / "demo-db/next.db", job.database.with_suffix(".part"))
+    job.database.with_suffix(".part").replace(job.database)
+
     assert job.report() == 0
-    assert len(job.read()["scannedCves"]) == 9
+    assert len(job.read()["scannedCves"]) == 10
 
 
 def test_a_directory_of_sources_will_do_as_a_database(job: Job) -> None:
@@ -99,38 +123,60 @@ def garbage(job: Job) -> None:
     job.database.write_bytes(b"\0" * 20000)
 
 
-def flipped_bit(job: Job) -> None:
+def flipped_bit_in_both_meta_pages(job: Job) -> None:
     data = bytearray(job.database.read_bytes())
     data[40] ^= 1
     data[4096 + 40] ^= 1
     job.database.write_bytes(data)
 
 
+def overwritten_pages(job: Job) -> None:
+    data = job.database.read_bytes()
+    job.database.write_bytes(data[:8192] + b"\xff" * (len(data) - 8192))
+
+
+def cut_short_behind_the_meta_pages(job: Job) -> None:
+    job.database.write_bytes(job.database.read_bytes()[:8192])
+
+
 def empty(job: Job) -> None:
     job.database.write_bytes(b"")
 
 
+def foreign_detections(job: Job) -> None:
+    data = job.database.read_bytes()
+    job.database.write_bytes(data.replace(b"debian-security-tracker-salsa", b"debian-security-tracker-other"))
+
+
 def no_sources(job: Job) -> None:
-    shutil.rmtree(job.sources)
+    job.use(job.sources)
+    shutil.rmtree(job.sources / "nvd-feed-cve-v2")
 
 
 def broken_source(job: Job) -> None:
+    job.use(job.sources)
     next(job.sources.glob("*/data/*.json")).write_text("{")
 
 
 def foreign_rule(job: Job) -> None:
+    job.use(job.sources)
     path = job.sources / "debian-security-tracker-salsa/data/CVE-2099-0001.json"
     path.write_text(path.read_text().replace('"OR"', '"AND"'))
 
 
 def rule_about_a_binary(job: Job) -> None:
+    job.use(job.sources)
     path = job.sources / "debian-security-tracker-salsa/data/CVE-2099-0001.json"
     path.write_text(path.read_text().replace('"type": "source"', '"type": "binary"'))
 
 
-@pytest.mark.parametrize(
-    "damage", [garbage, flipped_bit, empty, no_sources, broken_source, foreign_rule, rule_about_a_binary]
-)
+DAMAGES = [
+    garbage, flipped_bit_in_both_meta_pages, overwritten_pages, cut_short_behind_the_meta_pages, empty,
+    foreign_detections, no_sources, broken_source, foreign_rule, rule_about_a_binary,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_database_fails_and_leaves_the_result_unassessed(
     job: Job, damage: Callable[[Job], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
