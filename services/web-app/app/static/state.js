@@ -1,0 +1,133 @@
+/** What the page knows, and how events change it. Pure: no DOM, no clock, no network. */
+
+import { parseTime } from "./time.js";
+
+/** @import { Envelope, Overview, Run, Task, TaskEvent, TaskUpdate } from "./types.js" */
+
+export const RECENT_LIMIT = 50;
+
+/**
+ * @typedef {{ type: "loaded", overview: Overview }
+ *   | { type: "tasks_loaded", tasks: Task[] }
+ *   | { type: "event", event: Envelope }
+ *   | { type: "run_accepted", run: Run }
+ *   | { type: "task_created", task: Task }} Action
+ */
+
+/**
+ * Return the state after an action; the same object when nothing changed.
+ *
+ * @param {Overview} state
+ * @param {Action} action
+ * @returns {Overview}
+ */
+export function reduce(state, action) {
+  switch (action.type) {
+    case "loaded":
+      return action.overview;
+    case "tasks_loaded":
+      return { ...state, tasks: action.tasks.map((task) => withLaterRun(task, state.tasks)) };
+    case "task_created":
+      return { ...state, tasks: [...state.tasks.filter((task) => task.id !== action.task.id), action.task] };
+    case "run_accepted":
+      return knows(state, action.run.id) ? state : { ...state, running: [action.run, ...state.running] };
+    case "event":
+      return isRunEvent(action.event) ? withEvent(state, action.event.data) : state;
+  }
+}
+
+/**
+ * @param {Envelope} event
+ * @returns {event is TaskEvent}
+ */
+export function isTaskUpdate(event) {
+  return event.type === "task_update" && typeof event.data === "object" && event.data !== null && "task_run_id" in event.data;
+}
+
+/**
+ * Whether an event tells of a run that the lists show. One without an id or a host is a message to people: it changes
+ * nothing, so that the page always equals what a reload would show.
+ *
+ * @param {Envelope} event
+ * @returns {event is TaskEvent}
+ */
+export function isRunEvent(event) {
+  return isTaskUpdate(event) && event.id !== undefined && typeof event.data.host_id === "number";
+}
+
+/** @param {string} status */
+export function isFinal(status) {
+  return status === "success" || status === "failed" || status === "cancelled";
+}
+
+/**
+ * @param {Overview} state
+ * @param {TaskUpdate} data
+ * @returns {Overview}
+ */
+function withEvent(state, data) {
+  const known = [...state.running, ...state.recent].find((run) => run.id === data.task_run_id);
+  const run = withUpdate(known, data);
+  const running = state.running.filter((other) => other.id !== run.id);
+  const recent = state.recent.filter((other) => other.id !== run.id);
+  if (!isFinal(run.status)) return { ...state, running: [run, ...running].sort(newestFirst), recent };
+  return {
+    ...state,
+    running,
+    recent: [run, ...recent].slice(0, RECENT_LIMIT),
+    tasks: state.tasks.map((task) => (task.id === run.task_id ? { ...task, last_run: run } : task)),
+  };
+}
+
+/**
+ * @param {Run | undefined} known
+ * @param {TaskUpdate} data
+ * @returns {Run}
+ */
+function withUpdate(known, data) {
+  const at = `${data.timestamp}Z`;
+  const queued = data.status === "queued";
+  return {
+    id: data.task_run_id,
+    task_id: data.task_id,
+    task_name: data.task_name,
+    host_id: data.host_id ?? 0,
+    host_name: data.host_name ?? known?.host_name ?? "",
+    status: data.status,
+    created_at: known?.created_at ?? at,
+    started_at: queued ? null : data.status === "started" ? at : (known?.started_at ?? null),
+    finished_at: isFinal(data.status) ? at : null,
+    result_data: data.result_data ?? {},
+  };
+}
+
+/**
+ * @param {Task} task
+ * @param {Task[]} known
+ * @returns {Task}
+ */
+function withLaterRun(task, known) {
+  const ours = known.find((other) => other.id === task.id)?.last_run;
+  return ours && endOf(ours) > endOf(task.last_run) ? { ...task, last_run: ours } : task;
+}
+
+/**
+ * @param {Overview} state
+ * @param {number} runId
+ */
+function knows(state, runId) {
+  return [...state.running, ...state.recent].some((run) => run.id === runId);
+}
+
+/**
+ * @param {Run} a
+ * @param {Run} b
+ */
+function newestFirst(a, b) {
+  return parseTime(b.created_at) - parseTime(a.created_at) || b.id - a.id;
+}
+
+/** @param {Run | null | undefined} run */
+function endOf(run) {
+  return run?.finished_at ? parseTime(run.finished_at) : 0;
+}

@@ -1,0 +1,60 @@
+/** Times as people read them: relative to now, with the exact value in the reader's own zone on hover. */
+
+const MINUTE = 60;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+const relative = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "short" });
+const exact = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
+
+/**
+ * Read a time of the API. The contract's `timestamp` has no zone and means UTC.
+ *
+ * @param {string} text ISO 8601
+ * @returns {number} milliseconds since 1970, NaN when it is no time
+ */
+export function parseTime(text) {
+  return Date.parse(/(?:Z|[+-]\d\d:?\d\d)$/i.test(text) ? text : `${text}Z`);
+}
+
+/**
+ * Say how far away a time is: "12 sec ago", "in 5 min".
+ *
+ * @param {number} then milliseconds
+ * @param {number} now milliseconds
+ */
+export function ago(then, now) {
+  const seconds = Math.round((then - now) / 1000);
+  const size = Math.abs(seconds);
+  if (size < 5) return "now";
+  if (size < MINUTE) return relative.format(seconds, "second");
+  if (size < HOUR) return relative.format(Math.trunc(seconds / MINUTE), "minute");
+  if (size < 2 * DAY) return relative.format(Math.trunc(seconds / HOUR), "hour");
+  return relative.format(Math.trunc(seconds / DAY), "day");
+}
+
+/**
+ * Say how long something has taken: "8 s", "2 min 05 s", "1 h 02 min".
+ *
+ * @param {number} milliseconds
+ */
+export function duration(milliseconds) {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1000));
+  if (seconds < MINUTE) return `${seconds} s`;
+  if (seconds < HOUR) return `${Math.floor(seconds / MINUTE)} min ${twoDigits(seconds % MINUTE)} s`;
+  return `${Math.floor(seconds / HOUR)} h ${twoDigits(Math.floor((seconds % HOUR) / MINUTE))} min`;
+}
+
+/**
+ * The exact time in the reader's zone, for the hover text.
+ *
+ * @param {number} milliseconds
+ */
+export function exactTime(milliseconds) {
+  return exact.format(milliseconds);
+}
+
+/** @param {number} number */
+function twoDigits(number) {
+  return String(number).padStart(2, "0");
+}

@@ -1,0 +1,391 @@
+import assert from "node:assert/strict";
+import { beforeEach, mock, test } from "node:test";
+
+import { Feed, HANDSHAKE_LIMIT, PING_LIMIT, POLL_INTERVAL, SILENCE_LIMIT, TRIES } from "../../../app/static/feed.js";
+
+/** @import { Answer, Status } from "../../../app/static/feed.js" */
+/** @import { Envelope } from "../../../app/static/types.js" */
+
+/** A server end in the hands of a test: the feed cannot tell it from a browser's WebSocket. */
+class Peer {
+  readyState = 0;
+  /** @type {string[]} */ sent = [];
+  /** @type {(() => void) | null} */ onopen = null;
+  /** @type {((message: { data: unknown }) => void) | null} */ onmessage = null;
+  /** @type {((event: { code: number }) => void) | null} */ onclose = null;
+
+  /** @param {string} url */
+  constructor(url) {
+    this.url = url;
+  }
+
+  /** Accept, and say that nothing was missed. */
+  accept() {
+    this.readyState = 1;
+    this.onopen?.();
+    this.say({ type: "hello", id: "e-99", data: {} });
+    this.say({ type: "resumed", id: "e-99", data: { events: 0 } });
+  }
+
+  /** @param {unknown} message */
+  say(message) {
+    this.onmessage?.({ data: JSON.stringify(message) });
+  }
+
+  /** @param {number} code */
+  end(code) {
+    this.readyState = 3;
+    this.onclose?.({ code });
+  }
+
+  /** @param {string} text */
+  send(text) {
+    this.sent.push(text);
+  }
+
+  close() {
+    this.readyState = 3;
+  }
+}
+
+/** A feed with everything around it recorded. */
+class Bench {
+  /** @type {Peer[]} */ peers = [];
+  /** @type {Envelope[]} */ events = [];
+  /** @type {Status[]} */ statuses = [];
+  /** @type {string[]} */ requests = [];
+  /** @type {(path: string) => Answer} */ answer = () => ({ status: 200, body: { items: [], next: "e-1" }, retryAfter: null });
+  resyncs = 0;
+
+  feed = new Feed({
+    cursor: "e-1",
+    onEvent: (event) => this.events.push(event),
+    onStatus: (status) => this.statuses.push(status),
+    onResync: async () => {
+      this.resyncs += 1;
+      return "f-7";
+    },
+    openSocket: (url) => {
+      const peer = new Peer(url);
+      this.peers.push(peer);
+      return /** @type {WebSocket} */ (/** @type {unknown} */ (peer));
+    },
+    request: async (path) => {
+      this.requests.push(path);
+      return this.answer(path);
+    },
+    random: () => 0.999999,
+  });
+
+  get peer() {
+    const peer = this.peers.at(-1);
+    assert.ok(peer, "no socket was opened");
+    return peer;
+  }
+
+  get kinds() {
+    return this.statuses.map((status) => status.kind);
+  }
+
+  /** Refuse every try of the socket until the feed polls. */
+  async refuseUntilPolling() {
+    for (let failure = 0; failure <= TRIES; failure += 1) {
+      this.peer.end(1006);
+      await settle();
+      if (failure < TRIES) mock.timers.tick(1000 * 2 ** failure);
+    }
+    await settle();
+  }
+}
+
+/** Let promises that are ready run. */
+async function settle() {
+  for (let round = 0; round < 10; round += 1) await Promise.resolve();
+}
+
+/** @param {string} id */
+function event(id) {
+  return { type: "task_update", id, data: { task_run_id: 1 } };
+}
+
+/** @type {Bench} */
+let bench;
+
+beforeEach(() => {
+  mock.timers.reset();
+  mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  bench = new Bench();
+  bench.feed.start();
+});
+
+test("the socket continues from the cursor that the page was rendered at", () => {
+  assert.equal(bench.peer.url, "/api/ws?since=e-1");
+});
+
+test("the state is live only after the server said that nothing is missing", () => {
+  bench.peer.readyState = 1;
+  bench.peer.onopen?.();
+  bench.peer.say({ type: "hello", id: "e-9", data: {} });
+  assert.deepEqual(bench.kinds, ["connecting"]);
+  bench.peer.say({ type: "resumed", id: "e-9", data: { events: 0 } });
+  assert.deepEqual(bench.kinds, ["connecting", "live"]);
+});
+
+test("hello and resumed do not move the cursor past events that are still to come", () => {
+  bench.peer.accept();
+  assert.equal(bench.feed.cursor, "e-1");
+});
+
+test("events and heartbeats move the cursor", () => {
+  bench.peer.accept();
+  bench.peer.say(event("e-2"));
+  assert.equal(bench.feed.cursor, "e-2");
+  bench.peer.say({ type: "heartbeat", id: "e-5", data: {} });
+  assert.equal(bench.feed.cursor, "e-5");
+});
+
+test("an event is handed on once", () => {
+  bench.peer.accept();
+  bench.peer.say(event("e-2"));
+  bench.peer.say(event("e-2"));
+  assert.equal(bench.events.length, 1);
+});
+
+test("an event without an id is handed on and moves no cursor", () => {
+  bench.peer.accept();
+  bench.peer.say({ type: "task_update", data: {} });
+  bench.peer.say({ type: "task_update", data: {} });
+  assert.equal(bench.events.length, 2);
+  assert.equal(bench.feed.cursor, "e-1");
+});
+
+for (const text of ["", "nonsense", "null", "[]", "{}", '{"type": 5}']) {
+  test(`a frame that is no message is ignored: ${text || "(empty)"}`, () => {
+    bench.peer.accept();
+    bench.peer.onmessage?.({ data: text });
+    assert.equal(bench.events.length, 0);
+  });
+}
+
+for (const code of [1006, 1012, 4008]) {
+  test(`after close ${code} the feed comes back with its cursor`, async () => {
+    bench.peer.accept();
+    bench.peer.say(event("e-2"));
+    bench.peer.end(code);
+    await settle();
+    assert.equal(bench.kinds.at(-1), "reconnecting");
+    mock.timers.tick(1000);
+    assert.equal(bench.peers.length, 2);
+    assert.equal(bench.peer.url, "/api/ws?since=e-2");
+  });
+}
+
+test("waits double with each failure and are jittered below their limit", async () => {
+  const waits = [];
+  for (let failure = 0; failure < TRIES; failure += 1) {
+    bench.peer.end(1006);
+    await settle();
+    const status = bench.statuses.at(-1);
+    assert.equal(status?.kind, "reconnecting");
+    waits.push(status.retryAt - Date.now());
+    mock.timers.tick(40_000);
+  }
+  assert.deepEqual(
+    waits.map((wait) => Math.round(wait)),
+    [1000, 2000, 4000, 8000, 16_000],
+  );
+});
+
+test("a connection that lasted makes earlier failures forgotten", async () => {
+  bench.peer.end(1006);
+  await settle();
+  mock.timers.tick(1000);
+  bench.peer.end(1006);
+  await settle();
+  mock.timers.tick(2000);
+  bench.peer.accept();
+  mock.timers.tick(10_000);
+  bench.peer.end(1012);
+  const status = bench.statuses.at(-1);
+  assert.equal(status?.kind, "reconnecting");
+  assert.equal(Math.round(status.retryAt - Date.now()), 1000);
+});
+
+test("a server that accepts and closes at once is not asked every second", async () => {
+  for (let round = 0; round < TRIES; round += 1) {
+    bench.peer.accept();
+    bench.peer.end(1012);
+    await settle();
+    mock.timers.tick(40_000);
+  }
+  bench.peer.accept();
+  bench.peer.end(1012);
+  await settle();
+  assert.equal(bench.kinds.at(-1), "polling");
+});
+
+test("after five tries the feed polls while it keeps trying the socket", async () => {
+  await bench.refuseUntilPolling();
+  assert.equal(bench.peers.length, 1 + TRIES);
+  assert.equal(bench.kinds.at(-1), "polling");
+  assert.equal(bench.requests.at(-1), "/api/notifications?since=e-1");
+  mock.timers.tick(POLL_INTERVAL);
+  assert.equal(bench.peers.length, 2 + TRIES);
+  assert.equal(bench.kinds.at(-1), "polling");
+});
+
+test("polling reads page after page, moves the cursor and repeats nothing", async () => {
+  /** @type {Record<string, unknown>} */
+  const pages = {
+    "e-1": { items: [event("e-2"), event("e-3")], next: "e-3" },
+    "e-3": { items: [event("e-3"), event("e-4")], next: "e-4" },
+  };
+  bench.answer = (path) => {
+    const since = path.split("since=")[1] ?? "";
+    return { status: 200, body: pages[since] ?? { items: [], next: since }, retryAfter: null };
+  };
+  await bench.refuseUntilPolling();
+  assert.deepEqual(
+    bench.events.map(({ id }) => id),
+    ["e-2", "e-3", "e-4"],
+  );
+  assert.equal(bench.feed.cursor, "e-4");
+});
+
+test("polling returns to the socket and stops", async () => {
+  await bench.refuseUntilPolling();
+  mock.timers.tick(POLL_INTERVAL);
+  bench.peer.accept();
+  assert.equal(bench.kinds.at(-1), "live");
+  const asked = bench.requests.length;
+  mock.timers.tick(20_000);
+  bench.peer.say({ type: "heartbeat", id: "e-1", data: {} });
+  mock.timers.tick(20_000);
+  await settle();
+  assert.equal(bench.requests.length, asked);
+});
+
+test("an answer to a poll that comes after the socket is dropped", async () => {
+  await bench.refuseUntilPolling();
+  bench.answer = () => ({ status: 200, body: { items: [event("e-2")], next: "e-2" }, retryAfter: null });
+  mock.timers.tick(POLL_INTERVAL);
+  bench.peer.accept();
+  await settle();
+  assert.deepEqual(bench.events, []);
+  assert.equal(bench.feed.cursor, "e-1");
+});
+
+test("polling says so when the server cannot be reached either", async () => {
+  bench.answer = () => ({ status: 0, body: null, retryAfter: null });
+  await bench.refuseUntilPolling();
+  assert.deepEqual(bench.statuses.at(-1), { kind: "polling", why: "server" });
+});
+
+test("too many connections of one user end in polling at once, with the reason", async () => {
+  bench.peer.accept();
+  bench.peer.end(4029);
+  await settle();
+  assert.deepEqual(bench.statuses.at(-1), { kind: "polling", why: "limit" });
+});
+
+for (const [name, act] of /** @type {[string, (bench: Bench) => void][]} */ ([
+  ["the server closes with 4001", ({ peer }) => (peer.accept(), peer.end(4001))],
+  [
+    "a refused handshake turns out to be a missing session",
+    (it) => {
+      it.answer = () => ({ status: 401, body: null, retryAfter: null });
+      it.peer.end(1006);
+    },
+  ],
+])) {
+  test(`signed out when ${name}, and nothing is tried again`, async () => {
+    act(bench);
+    await settle();
+    assert.equal(bench.kinds.at(-1), "signed_out");
+    mock.timers.tick(600_000);
+    assert.equal(bench.peers.length, 1);
+  });
+}
+
+test("a refused handshake with a valid session is tried again", async () => {
+  bench.peer.end(1006);
+  await settle();
+  assert.deepEqual(bench.requests, ["/api/auth/me"]);
+  assert.equal(bench.kinds.at(-1), "reconnecting");
+});
+
+for (const [name, act] of /** @type {[string, (peer: Peer) => void][]} */ ([
+  ["resync_required", (peer) => peer.say({ type: "resync_required", id: "f-7", data: {} })],
+  ["changed rights (4003)", (peer) => peer.end(4003)],
+])) {
+  test(`${name} loads everything and continues from its cursor`, async () => {
+    bench.peer.accept();
+    act(bench.peer);
+    await settle();
+    assert.equal(bench.resyncs, 1);
+    mock.timers.tick(1000);
+    assert.equal(bench.peer.url, "/api/ws?since=f-7");
+  });
+}
+
+test("polling that falls too far behind loads everything", async () => {
+  bench.answer = (path) => ({ status: path.startsWith("/api/notifications") ? 410 : 200, body: null, retryAfter: null });
+  await bench.refuseUntilPolling();
+  assert.equal(bench.resyncs, 1);
+});
+
+test("a server that asks pages to leave is left after the time it names", () => {
+  bench.peer.accept();
+  bench.peer.say({ type: "reconnect", id: "e-1", data: { after_ms: 3000 } });
+  assert.equal(bench.peer.readyState, 3);
+  mock.timers.tick(2999);
+  assert.equal(bench.peers.length, 1);
+  mock.timers.tick(1001);
+  assert.equal(bench.peers.length, 2);
+});
+
+test("a socket without heartbeats is given up", async () => {
+  bench.peer.accept();
+  mock.timers.tick(SILENCE_LIMIT);
+  assert.equal(bench.kinds.at(-1), "reconnecting");
+});
+
+test("a handshake that hangs is given up", () => {
+  mock.timers.tick(HANDSHAKE_LIMIT);
+  assert.equal(bench.kinds.at(-1), "reconnecting");
+});
+
+test("waking up tries at once instead of waiting", async () => {
+  bench.peer.end(1006);
+  await settle();
+  bench.feed.wake();
+  assert.equal(bench.peers.length, 2);
+});
+
+test("waking up asks a quiet socket whether it is alive, and believes its answer", () => {
+  bench.peer.accept();
+  bench.feed.wake();
+  assert.deepEqual(bench.peer.sent, ["ping"]);
+  bench.peer.onmessage?.({ data: "pong" });
+  mock.timers.tick(PING_LIMIT);
+  assert.equal(bench.kinds.at(-1), "live");
+});
+
+test("a socket that does not answer the wake-up is replaced", () => {
+  bench.peer.accept();
+  bench.feed.wake();
+  mock.timers.tick(PING_LIMIT);
+  assert.equal(bench.kinds.at(-1), "reconnecting");
+});
+
+test("after stop nothing happens any more", async () => {
+  bench.peer.accept();
+  bench.feed.stop();
+  bench.peer.say(event("e-2"));
+  bench.peer.end(1006);
+  bench.feed.wake();
+  mock.timers.tick(600_000);
+  await settle();
+  assert.equal(bench.peers.length, 1);
+  assert.deepEqual(bench.events, []);
+});
