@@ -10,8 +10,9 @@ chroot "$root" systemctl --quiet enable vuls-live-apt-archives.service
 while read -r unit; do
     ln -sfn /dev/null "$root/etc/systemd/system/$unit"
 done <"$recipe/masked-units.txt"
-# apt makes this directory on first use, which would make old lists look fresh (tools go by their directory's age).
-[ -d "$root/var/lib/apt/lists/auxfiles" ] || chroot "$root" install -d -o _apt /var/lib/apt/lists/auxfiles
+# How old the lists are, in the place where Ansible's apt module looks first (the configuration renews it).
+install -d "$root/var/lib/apt/periodic"
+touch "$root/var/lib/apt/periodic/update-success-stamp"
 # Every host gets a machine id and a name of its own when it starts.
 : >"$root/etc/machine-id"
 rm -f "$root/etc/hostname"
