@@ -61,6 +61,8 @@ build() {
 
 build_all() {
     local suite status=0 jobs=()
+    # Package lists of an old archive point at packages that the mirror no longer has.
+    find "$CACHE/images" -name 'vuls-live-base-*.tar' -mtime +14 -delete
     for suite in "${SUITES[@]}"; do
         build "$suite" &
         jobs+=($!)
