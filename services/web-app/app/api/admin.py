@@ -1,0 +1,72 @@
+"""The second, root-only socket of an instance: status, metrics, drain. Nothing of it is on the public one."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from app.api import problems
+from app.api.instance import Instance
+from app.api.metrics import InstanceCollector
+from app.api.problems import ProblemError
+
+
+def create_admin_app(public: FastAPI) -> FastAPI:
+    """Make the admin application of the instance that `public` serves."""
+    app = FastAPI(title="Vuls Live: admin socket", docs_url=None, redoc_url=None, openapi_url=None)
+    problems.install(app)
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    registered: set[Instance] = set()
+
+    def instance() -> Instance:
+        running: Instance | None = getattr(public.state, "instance", None)
+        if running is None:
+            raise ProblemError(503, "starting", "The instance is starting or has stopped.")
+        return running
+
+    @app.get("/status")
+    async def status() -> dict[str, Any]:
+        return await _status(instance())
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        running = instance()
+        if running not in registered:
+            registered.add(running)
+            registry.register(InstanceCollector(running))
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.post("/drain")
+    async def drain(seconds: Annotated[float, Query(ge=0, le=600)] = 10) -> dict[str, Any]:
+        clients = await instance().realtime.drain(seconds)
+        return {"drained": clients, "instance": instance().settings.instance}
+
+    return app
+
+
+async def _status(instance: Instance) -> dict[str, Any]:
+    state = await instance.readiness.state()
+    realtime = instance.realtime
+    age = realtime.log_age()
+    return {
+        "instance": instance.settings.instance,
+        "release": instance.settings.release_id,
+        "ready": state.ready,
+        "reason": state.reason,
+        "database": state.database,
+        "redis": state.redis,
+        "clients": len(realtime.manager),
+        "users": len(realtime.manager.user_ids),
+        "cursor": str(realtime.manager.head) if realtime.manager.head else None,
+        "log_read_seconds_ago": None if age is None else round(age, 1),
+        "uptime_seconds": int((datetime.now(UTC) - instance.started_at).total_seconds()),
+    }

@@ -1,0 +1,34 @@
+"""What one web instance consists of, and how a request gets at it."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Depends
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from starlette.requests import HTTPConnection
+
+from app.api.readiness import Readiness
+from app.config import Settings
+from app.realtime.service import Realtime
+
+
+@dataclass(frozen=True)
+class Instance:
+    """The parts that requests share. Made when the server starts, kept in `app.state.instance`."""
+
+    settings: Settings
+    sessions: async_sessionmaker[AsyncSession]
+    realtime: Realtime
+    readiness: Readiness
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def get_instance(connection: HTTPConnection) -> Instance:
+    """Return the instance that serves this request or socket."""
+    instance = connection.app.state.instance
+    assert isinstance(instance, Instance)  # noqa: S101  (set before the first request)
+    return instance
+
+
+CurrentInstance = Annotated[Instance, Depends(get_instance)]

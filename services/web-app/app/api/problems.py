@@ -1,0 +1,170 @@
+"""Errors as RFC 9457 problem details: one exception, one shape, one place that answers."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_DATABASE = 5  # seconds after which a client may ask again when the database was away
+_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+}
+
+
+class FieldError(BaseModel):
+    """One field that is not as it must be. What was sent is not repeated: it may be a secret."""
+
+    field: str
+    detail: str
+
+
+class ProblemDetails(BaseModel):
+    """The body of every error (RFC 9457). `code` is for programs, `detail` for people."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[FieldError] | None = None
+
+
+class ProblemError(Exception):
+    """A request that cannot be answered as asked; it becomes the response."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.status, self.code, self.detail = status, code, detail
+        self.headers = dict(headers or {})
+        self.extra = dict(extra or {})
+
+    def response(self) -> Response:
+        """Return the problem as a response."""
+        body = {
+            "type": f"urn:vuls-live:problem:{self.code}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            **self.extra,
+        }
+        return Response(orjson.dumps(body), self.status, self.headers, MEDIA_TYPE)
+
+
+def not_found(what: str) -> ProblemError:
+    """Make the answer for what is not there, and for what one may not see: the two are told apart by nobody."""
+    return ProblemError(404, "not_found", f"There is no such {what}, or you may not see it.")
+
+
+def forbidden(detail: str) -> ProblemError:
+    """Make the answer for what one may see and not do."""
+    return ProblemError(403, "forbidden", detail)
+
+
+def conflict(code: str, detail: str) -> ProblemError:
+    """Make the answer for what contradicts what is stored."""
+    return ProblemError(409, code, detail)
+
+
+def invalid(field: str, detail: str) -> ProblemError:
+    """Make the answer for one field with a value that cannot be right."""
+    return _invalid([{"field": field, "detail": detail}])
+
+
+def database_unavailable() -> ProblemError:
+    """Make the answer for everything that needs the database while it is away."""
+    return ProblemError(
+        503,
+        "database_unavailable",
+        "The database does not answer. Nothing was changed; try again shortly.",
+        headers={"Retry-After": str(RETRY_DATABASE)},
+    )
+
+
+def internal() -> ProblemError:
+    """Make the answer for a fault of ours."""
+    return ProblemError(500, "internal", "Something went wrong on our side. The log of the instance says what.")
+
+
+def _invalid(errors: Sequence[Mapping[str, str]]) -> ProblemError:
+    return ProblemError(
+        422, "invalid", "The request is not as it must be; `errors` says where.", extra={"errors": list(errors)}
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem."""
+
+    async def problem(_: Request, error: Exception) -> Response:
+        assert isinstance(error, ProblemError)  # noqa: S101  (registered for nothing else)
+        return error.response()
+
+    async def validation(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101  (registered for nothing else)
+        if any(item["type"] == "json_invalid" for item in error.errors()):
+            return ProblemError(400, "malformed_json", "The body is not valid JSON.").response()
+        return _invalid([_field_error(item) for item in error.errors()]).response()
+
+    async def http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101  (registered for nothing else)
+        code = _CODES.get(error.status_code, "error")
+        detail = HTTPStatus(error.status_code).description or HTTPStatus(error.status_code).phrase
+        return ProblemError(error.status_code, code, detail, headers=error.headers).response()
+
+    async def database(_: Request, error: Exception) -> Response:
+        log.warning("The database did not answer a request (%s)", type(error).__name__)
+        return database_unavailable().response()
+
+    app.add_exception_handler(ProblemError, problem)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(HTTPException, http)
+    for unavailable in (OperationalError, InterfaceError, PoolTimeoutError):
+        app.add_exception_handler(unavailable, database)
+
+
+def is_database_away(error: BaseException) -> bool:
+    """Say whether `error` means that the database could not be reached, rather than that a statement was wrong."""
+    return isinstance(error, (OperationalError, InterfaceError, PoolTimeoutError, OSError)) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    )
+
+
+def _field_error(item: Mapping[str, Any]) -> dict[str, str]:
+    place = [str(part) for part in item["loc"] if part not in ("body", "query", "path", "header")]
+    return {"field": ".".join(place) or "body", "detail": _sentence(item)}
+
+
+def _sentence(item: Mapping[str, Any]) -> str:
+    match item["type"]:
+        case "extra_forbidden":
+            return "There is no such field."
+        case "missing":
+            return "This field is needed."
+        case _:
+            return str(item["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,61 @@
+"""`/api/runs` and `/api/scans`: what ran, and what it brought back."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, BackgroundTasks, Path
+
+from app.api.announce import announce
+from app.api.auth import User
+from app.api.deps import Db, Limit, page
+from app.api.instance import CurrentInstance
+from app.api.problems import conflict, forbidden, not_found
+from app.api.schemas import Id, Page, RunShown, ScanShown
+from app.db import runs, scans
+
+router = APIRouter(prefix="/api", tags=["runs"])
+RunId = Annotated[Id, Path()]
+
+
+@router.get("/runs", response_model=Page[RunShown])
+async def list_runs(
+    db: Db, user: User, task_id: Id | None = None, before: Id | None = None, limit: Limit = 50
+) -> dict[str, Any]:
+    """List runs, newest first; `next` is the `before` of the part that follows."""
+    rows = await db.run_sync(runs.list_runs, user.access, task_id, before, limit + 1)
+    return page(rows, limit, runs.run_json, lambda run: run.id)
+
+
+@router.get("/runs/{run_id}", response_model=RunShown)
+async def get_run(run_id: RunId, db: Db, user: User) -> dict[str, Any]:
+    """Show a run."""
+    run = await db.run_sync(runs.get_run, user.access, run_id)
+    if run is None:
+        raise not_found("run")
+    return runs.run_json(run)
+
+
+@router.post("/runs/{run_id}/cancel", response_model=RunShown)
+async def cancel_run(
+    run_id: RunId, db: Db, user: User, instance: CurrentInstance, background: BackgroundTasks
+) -> dict[str, Any]:
+    """End a run that has not finished. A worker that is at it notices when it next renews its lease."""
+    run = await db.run_sync(runs.get_run, user.access, run_id)
+    if run is None:
+        raise not_found("run")
+    if not user.access.may_operate(run.host_id):
+        raise forbidden("Viewers may look, not cancel. Ask an administrator for the operator role.")
+    event = await db.run_sync(runs.cancel_run, run_id)
+    if event is None:
+        raise conflict("run_finished", "The run has finished; there is nothing to cancel.")
+    await db.commit()
+    await announce(event, db, instance, background)
+    return await get_run(run_id, db, user)
+
+
+@router.get("/scans/{scan_id}", response_model=ScanShown)
+async def get_scan(scan_id: Annotated[Id, Path()], db: Db, user: User) -> dict[str, Any]:
+    """Show what a run brought back, findings worst first."""
+    scan = await db.run_sync(scans.get_scan, user.access, scan_id)
+    if scan is None:
+        raise not_found("scan")
+    return await db.run_sync(scans.scan_json, scan)

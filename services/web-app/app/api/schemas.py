@@ -1,0 +1,258 @@
+"""Bodies of requests and answers. Requests are strict: nothing beyond the named fields, nothing converted."""
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from app.domain.permissions import Role
+from app.domain.status import RunStatus, ScanType, Trigger
+from app.utils.passwords import MAX_LENGTH, MIN_LENGTH
+
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,63}$")]
+UserName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._@-]{1,63}$")]
+Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")]
+Zone = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,30}$")]
+Title = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Cron = Annotated[str, Field(min_length=1, max_length=200)]
+TimeZone = Annotated[str, Field(min_length=1, max_length=64)]
+Id = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Item = TypeVar("Item")
+
+
+class Body(BaseModel):
+    """What a request may say."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Page(BaseModel, Generic[Item]):
+    """A part of a list. `next`, where there is one, is the `after` of the part that follows."""
+
+    items: list[Item]
+    next: str | None
+
+
+class Login(Body):
+    """Name and password."""
+
+    username: Title
+    password: Annotated[SecretStr, Field(min_length=1, max_length=MAX_LENGTH)]
+
+
+class Me(BaseModel):
+    """The signed-in user. `sees_all`: every host, and events that concern no host."""
+
+    id: int
+    name: str
+    role: Role
+    groups: list[str]
+    sees_all: bool
+
+
+class NewUser(Body):
+    """A user to add. Without a password the user can only use tokens."""
+
+    name: UserName
+    password: Annotated[SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)] | None = None
+    role: Annotated[Role, Field(strict=False)]
+    groups: Annotated[list[HostName], Field(max_length=100)] = []
+
+
+class UserChange(Body):
+    """What to change of a user; what is left out stays."""
+
+    password: Annotated[SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)] | None = None
+    role: Annotated[Role, Field(strict=False)] | None = None
+    groups: Annotated[list[HostName], Field(max_length=100)] | None = None
+    disabled: bool | None = None
+
+
+class UserShown(BaseModel):
+    """A user as administrators see it."""
+
+    id: int
+    name: str
+    role: Role
+    groups: list[str]
+    disabled: bool
+    created_at: datetime
+
+
+class NewToken(Body):
+    """A bearer token to make for a user."""
+
+    user: UserName
+    name: Title
+    days: Annotated[int, Field(ge=1, le=3650)] | None = None
+
+
+class TokenShown(BaseModel):
+    """A token as lists show it."""
+
+    id: int
+    user: str
+    name: str
+    prefix: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class TokenMade(TokenShown):
+    """A new token with its secret, which is shown this once and stored nowhere."""
+
+    token: str
+
+
+class NewHost(Body):
+    """A host to scan. `name` is what the executor and Vuls call it."""
+
+    name: HostName
+    address: Address
+    port: Annotated[int, Field(ge=1, le=65535)] = 22
+    zone: Zone = "default"
+    groups: Annotated[list[HostName], Field(max_length=100)] = []
+
+
+class HostShown(BaseModel):
+    """A host."""
+
+    id: int
+    name: str
+    address: str
+    port: int
+    zone: str
+    groups: list[str]
+
+
+class NewTask(Body):
+    """A task to add. Without `cron` it runs by hand only."""
+
+    name: Title
+    host_id: Id
+    scan_type: ScanType = "fast"
+    cron: Cron | None = None
+    timezone: TimeZone = "UTC"
+    enabled: bool = True
+
+
+class TaskChange(Body):
+    """What to change of a task; what is left out stays. `cron: null` ends the schedule."""
+
+    name: Title | None = None
+    cron: Cron | None = None
+    timezone: TimeZone | None = None
+    enabled: bool | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("Name at least one field to change.")
+        return self
+
+
+class RunShown(BaseModel):
+    """A run. `result_data` is exactly what its last event says."""
+
+    id: int
+    task_id: int
+    task_name: str
+    host_id: int
+    host_name: str
+    status: RunStatus
+    trigger: Trigger
+    attempt: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    result_data: dict[str, Any]
+
+
+class TaskShown(BaseModel):
+    """A task and when it is due next."""
+
+    id: int
+    name: str
+    host_id: int
+    host_name: str
+    scan_type: ScanType
+    cron: str | None
+    timezone: str
+    enabled: bool
+    next_due_at: datetime | None
+    last_run: RunShown | None = None
+
+
+class PackageShown(BaseModel):
+    """A package that a finding is about."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    fixed_in: str | None = None
+    not_fixed_yet: bool | None = None
+
+
+class FindingShown(BaseModel):
+    """One CVE on one host."""
+
+    cve_id: str
+    severity: Literal["critical", "high", "medium", "low", "unknown"]
+    score: float | None
+    title: str
+    packages: list[PackageShown]
+
+
+class ScanShown(BaseModel):
+    """What a run brought back."""
+
+    id: int
+    run_id: int
+    host_id: int
+    host_name: str
+    created_at: datetime
+    family: str
+    release: str
+    verdict: Literal["assessed", "not_assessed"]
+    reason: dict[str, Any] | None
+    demo: bool
+    package_count: int
+    findings: list[FindingShown]
+
+
+class HostFindings(BaseModel):
+    """The findings of a host's latest scan. Without the verdict `assessed` an empty list says nothing."""
+
+    scan_id: int | None
+    verdict: Literal["assessed", "not_assessed"] | None
+    items: list[FindingShown]
+    next: None = None
+
+
+class Envelope(BaseModel):
+    """An event of the log as it travels."""
+
+    type: str
+    id: str
+    data: dict[str, Any]
+
+
+class Notifications(BaseModel):
+    """Events behind a cursor, and the cursor to ask with next time."""
+
+    items: list[Envelope]
+    next: str
+
+
+class Overview(BaseModel):
+    """What the page shows, and the cursor at which all of it is true."""
+
+    model_config = ConfigDict(extra="allow")
+
+    cursor: str
+    user: dict[str, Any]
+    tasks: list[TaskShown]
+    running: list[RunShown]
+    recent: list[RunShown]
+    hosts: list[dict[str, Any]]

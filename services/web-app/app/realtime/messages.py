@@ -1,0 +1,160 @@
+"""Every message of the protocol as a model: the one source of the JSON Schemas, of AsyncAPI and of what is accepted."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+CursorText = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9]{1,32}-[0-9]{1,19}$", description="an event's id; opaque to clients")
+]
+Count = Annotated[int, Field(ge=0)]
+Status = Literal["queued", "started", "success", "failed", "cancelled"]
+
+
+class Message(BaseModel):
+    """What all messages share: nothing beyond what the schema names, nothing converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Open(BaseModel):
+    """A part that may grow new keys; known keys keep name and meaning."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class Reason(Open):
+    """Why a run was not assessed or failed."""
+
+    code: str
+    sentence: str
+
+
+class ResultData(Open):
+    """What a run says of itself. A finished scan has verdict and counts; a message sent by hand has what it likes."""
+
+    scan_id: int | None = None
+    verdict: Literal["assessed", "not_assessed", "failed"] | None = None
+    vulnerabilities: Count | None = None
+    critical: Count | None = None
+    high: Count | None = None
+    medium: Count | None = None
+    low: Count | None = None
+    unknown: Count | None = None
+    reason: Reason | None = None
+    demo: bool = False
+
+
+class TaskUpdateData(Open):
+    """The six fields that are always there, and the host where there is one."""
+
+    task_id: int
+    task_run_id: int
+    status: Status
+    task_name: Annotated[str, Field(max_length=200)]
+    result_data: ResultData
+    timestamp: Annotated[
+        str,
+        Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?$", description="UTC, ISO 8601, without a zone"),
+    ]
+    host_id: int | None = None
+    host_name: str | None = None
+
+
+class TaskUpdate(Message):
+    """A run changed its state. Without `id` it was sent by hand and is in no log."""
+
+    type: Literal["task_update"]
+    id: CursorText | None = None
+    data: TaskUpdateData
+
+
+class HelloData(Message):
+    """Who answers."""
+
+    instance: str
+    epoch: str
+    release: str
+
+
+class Hello(Message):
+    """The first message. `id` is the newest event; with `since`, what lies between comes after `resumed`."""
+
+    type: Literal["hello"]
+    id: CursorText
+    data: HelloData
+
+
+class ResumedData(Message):
+    """How many missed events follow."""
+
+    events: Count
+
+
+class Resumed(Message):
+    """The log was read from `since`, which is `id`. Exactly the missed events follow, then the live ones."""
+
+    type: Literal["resumed"]
+    id: CursorText
+    data: ResumedData
+
+
+class ResyncData(Message):
+    """Why the cursor cannot be continued from."""
+
+    reason: Literal["other_epoch", "unknown_cursor", "too_old", "too_many"]
+
+
+class ResyncRequired(Message):
+    """Load everything anew, then come back with the cursor of what was loaded. `id` is the newest event."""
+
+    type: Literal["resync_required"]
+    id: CursorText
+    data: ResyncData
+
+
+class Heartbeat(Message):
+    """Nothing that you may see lies between your last event and `id`; continue from it."""
+
+    type: Literal["heartbeat"]
+    id: CursorText
+
+
+class ReconnectData(Message):
+    """When to come back."""
+
+    after_ms: Count
+
+
+class Reconnect(Message):
+    """The instance is about to stop: close and come back after `after_ms` milliseconds with your cursor."""
+
+    type: Literal["reconnect"]
+    data: ReconnectData
+
+
+class ErrorData(Message):
+    """What was wrong with what the client sent."""
+
+    code: Literal["unexpected_message"]
+    detail: str
+
+
+class Error(Message):
+    """The client sent something that the protocol does not know. Repeated, the socket is closed with 4009."""
+
+    type: Literal["error"]
+    data: ErrorData
+
+
+MESSAGES: tuple[type[Message], ...] = (TaskUpdate, Hello, Resumed, ResyncRequired, Heartbeat, Reconnect, Error)
+
+
+def message_type(model: type[Message]) -> str:
+    """Return the value of `type` in messages of this model."""
+    return str(model.model_json_schema()["properties"]["type"]["const"])
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema (2020-12) of every message by its `type`."""
+    return {message_type(model): model.model_json_schema() for model in MESSAGES}

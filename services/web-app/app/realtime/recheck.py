@@ -1,0 +1,50 @@
+"""Permissions of connected clients, compared with the database every few seconds."""
+
+import asyncio
+import logging
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Session
+
+from app.db.sessions import live_sessions
+from app.db.tokens import live_tokens
+from app.db.users import load_accesses
+from app.domain.permissions import Access
+from app.realtime.client import Credential, SessionCredential, TokenCredential
+from app.realtime.hub import ConnectionManager
+
+log = logging.getLogger(__name__)
+
+
+async def recheck_permissions(
+    sessions: async_sessionmaker[AsyncSession], manager: ConnectionManager, *, interval: float, idle: int
+) -> None:
+    """Every `interval` seconds close or re-filter the clients whose sign-in or rights changed. Runs until cancelled.
+
+    An open socket is not a request: a session that is idle for `idle` seconds ends, and its sockets with it.
+    """
+    while True:
+        await asyncio.sleep(interval)
+        if not len(manager):
+            continue
+        try:
+            async with sessions() as session:
+                accesses, ended = await session.run_sync(
+                    _compare, {client.credential for client in manager.clients()}, list(manager.user_ids), idle
+                )
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("Cannot compare permissions (%s); trying on", type(error).__name__)
+        else:
+            manager.refresh(accesses, ended)
+
+
+def _compare(
+    session: Session, credentials: set[Credential], user_ids: list[int], idle: int
+) -> tuple[dict[int, Access | None], set[Credential]]:
+    hashes = {item.token_hash for item in credentials if isinstance(item, SessionCredential)}
+    token_ids = {item.token_id for item in credentials if isinstance(item, TokenCredential)}
+    alive: set[Credential] = {SessionCredential(item) for item in live_sessions(session, hashes, idle)}
+    alive |= {TokenCredential(item) for item in live_tokens(session, token_ids)}
+    found = load_accesses(session, user_ids)
+    return {user_id: found.get(user_id) for user_id in user_ids}, credentials - alive
