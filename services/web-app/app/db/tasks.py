@@ -40,7 +40,7 @@ def get_task(session: Session, access: Access, task_id: int) -> ScheduledTask | 
     )
 
 
-def create_task(
+def create_task(  # noqa: PLR0913  (a row's columns)
     session: Session,
     *,
     name: str,
@@ -49,13 +49,14 @@ def create_task(
     cron: str | None = None,
     timezone: str = "UTC",
     enabled: bool = True,
+    task_id: int | None = None,
 ) -> ScheduledTask:
-    """Add a task to the caller's transaction, with its first due time.
+    """Add a task to the caller's transaction, with its first due time; without `task_id` it gets the system's next.
 
     Raises:
         BadScheduleError: the schedule cannot be used.
     """
-    task = ScheduledTask(name=name, host=host, scan_type=scan_type)
+    task = ScheduledTask(id=task_id, name=name, host=host, scan_type=scan_type)
     session.add(task)
     set_schedule(task, cron, timezone, enabled=enabled)
     session.flush()

@@ -1,0 +1,140 @@
+"""Hosts and tasks that the deployment names: `vulsctl inventory apply`."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from sqlalchemy import select
+from sqlalchemy.orm import Session, selectinload
+
+from app.db.groups import ensure_group, groups_by_name
+from app.db.models import FIRST_SYSTEM_ID, Host, ScheduledTask
+from app.db.tasks import create_task, set_schedule
+from app.domain.status import ScanType
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,63}$")]
+FixedId = Annotated[int, Field(ge=1, lt=FIRST_SYSTEM_ID)]
+
+
+class InventoryError(ValueError):
+    """The inventory contradicts itself or what is there; the message says where."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    def given(self, *fields: str) -> dict[str, Any]:
+        """Return those of `fields` that the inventory states; it manages no others."""
+        return {field: getattr(self, field) for field in fields if field in self.model_fields_set}
+
+
+class InventoryHost(_Part):
+    """A host by its name. Without `id` it gets one of the system's."""
+
+    id: FixedId | None = None
+    name: Name
+    address: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")]
+    port: Annotated[int, Field(ge=1, le=65535)] = 22
+    zone: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,30}$")] = "default"
+    groups: list[Name] = []
+
+
+class InventoryTask(_Part):
+    """A task by its id, or by its name and host. `cron: null` means by hand only."""
+
+    id: FixedId | None = None
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    host: Name
+    scan_type: ScanType = "fast"
+    cron: str | None = None
+    timezone: str = "UTC"
+
+
+class Inventory(_Part):
+    """What `vulsctl inventory apply -` reads."""
+
+    hosts: list[InventoryHost] = []
+    tasks: list[InventoryTask] = []
+
+
+def apply_inventory(session: Session, inventory: Inventory) -> dict[str, Any]:
+    """Make hosts and tasks as `inventory` states, in the caller's transaction.
+
+    What it does not name stays as it is, and so does a field that it leaves out. Applied again it changes nothing.
+    Returns `changed` and the names of what was created or updated.
+
+    Raises:
+        InventoryError: a name or an id is taken by another row, or a task names an unknown host.
+        BadScheduleError: a task's schedule cannot be used.
+    """
+    report: dict[str, list[str]] = {"hosts": [], "tasks": [], "groups": []}
+    for host in inventory.hosts:
+        if _apply_host(session, host, report["groups"]):
+            report["hosts"].append(host.name)
+    for task in inventory.tasks:
+        if _apply_task(session, task):
+            report["tasks"].append(task.name)
+    return {"changed": any(report.values()), **report}
+
+
+def _update(row: object, values: dict[str, Any]) -> bool:
+    changes = {name: value for name, value in values.items() if getattr(row, name) != value}
+    for name, value in changes.items():
+        setattr(row, name, value)
+    return bool(changes)
+
+
+def _find_host(session: Session, wanted: InventoryHost) -> Host | None:
+    by_name = session.scalar(select(Host).where(Host.name == wanted.name).options(selectinload(Host.groups)))
+    if wanted.id is None or (by_name is not None and by_name.id == wanted.id):
+        return by_name
+    if by_name is not None:
+        raise InventoryError(f"host {wanted.name} has the id {by_name.id}, not {wanted.id}")
+    return session.get(Host, wanted.id, options=[selectinload(Host.groups)])
+
+
+def _apply_host(session: Session, wanted: InventoryHost, new_groups: list[str]) -> bool:
+    host = _find_host(session, wanted)
+    created = host is None
+    if host is None:
+        host = Host(id=wanted.id, name=wanted.name, address=wanted.address, port=wanted.port, zone=wanted.zone)
+        session.add(host)
+        session.flush()
+    changed = _update(host, {"name": wanted.name} | wanted.given("address", "port", "zone"))
+    if "groups" in wanted.model_fields_set and {group.name for group in host.groups} != set(wanted.groups):
+        new_groups.extend(name for name in sorted(set(wanted.groups)) if ensure_group(session, name))
+        host.groups = groups_by_name(session, wanted.groups)
+        changed = True
+    session.flush()
+    return created or changed
+
+
+def _find_task(session: Session, wanted: InventoryTask, host: Host) -> ScheduledTask | None:
+    if wanted.id is not None:
+        return session.get(ScheduledTask, wanted.id)
+    query = select(ScheduledTask).where(ScheduledTask.name == wanted.name, ScheduledTask.host_id == host.id)
+    return session.scalar(query.order_by(ScheduledTask.id).limit(1))
+
+
+def _apply_task(session: Session, wanted: InventoryTask) -> bool:
+    host = session.scalar(select(Host).where(Host.name == wanted.host))
+    if host is None:
+        raise InventoryError(f"task {wanted.name}: there is no host called {wanted.host}")
+    task = _find_task(session, wanted, host)
+    if task is None:
+        create_task(
+            session,
+            task_id=wanted.id,
+            name=wanted.name,
+            host=host,
+            scan_type=wanted.scan_type,
+            cron=wanted.cron,
+            timezone=wanted.timezone,
+        )
+        return True
+    changed = _update(task, {"name": wanted.name, "host_id": host.id} | wanted.given("scan_type"))
+    stated = wanted.given("cron", "timezone")
+    if any(getattr(task, name) != value for name, value in stated.items()):
+        set_schedule(task, stated.get("cron", task.cron), stated.get("timezone", task.timezone), enabled=task.enabled)
+        changed = True
+    session.flush()
+    return changed
