@@ -1,0 +1,274 @@
+"""What a scan is worth: assessed, not assessed, or failed, and why, in a sentence with a next step.
+
+| status  | verdict      | counts                                       |
+|---------|--------------|----------------------------------------------|
+| success | assessed     | numbers; the severities add up to the total  |
+| success | not_assessed | null: packages collected but not matched     |
+| failed  | failed       | null: no usable scan                         |
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from app.domain.severity import Severity
+from app.domain.vuls_result import BadResultError, VulsResult
+
+# Families whose packages `vuls report` v0.40 can match against its database (constant/constant.go).
+SUPPORTED_FAMILIES = frozenset(
+    {
+        "redhat", "debian", "ubuntu", "centos", "alma", "rocky", "fedora", "amazon", "oracle", "freebsd", "raspbian",
+        "alpine", "windows", "opensuse", "opensuse.leap", "opensuse.tumbleweed", "suse.linux.enterprise.server",
+        "suse.linux.enterprise.desktop", "macos", "macos_server", "macosx", "macosx_server",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a host was not assessed: a code for programs, a sentence for people."""
+
+    code: str
+    sentence: str
+
+    def as_json(self) -> dict[str, str]:
+        """Return the form that travels."""
+        return {"code": self.code, "sentence": self.sentence}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of a run. `counts` is there exactly when it is `assessed`, `reason` when it is not."""
+
+    verdict: Literal["assessed", "not_assessed", "failed"]
+    counts: Mapping[Severity, int] | None = None
+    reason: Reason | None = None
+    demo: bool = False
+    result: VulsResult | None = field(default=None, repr=False)
+
+    @property
+    def status(self) -> Literal["success", "failed"]:
+        """The status of the run that ended so."""
+        return "failed" if self.verdict == "failed" else "success"
+
+    def result_data(self, scan_id: int | None) -> dict[str, Any]:
+        """Return what the run and its event say."""
+        data: dict[str, Any] = {
+            "scan_id": scan_id,
+            "verdict": self.verdict,
+            "vulnerabilities": None if self.counts is None else sum(self.counts.values()),
+        }
+        data |= {str(severity): None if self.counts is None else self.counts.get(severity, 0) for severity in Severity}
+        if self.reason is not None:
+            data["reason"] = self.reason.as_json()
+        if self.demo:
+            data["demo"] = True
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """Vuls's words, the code they stand for and the sentence; `{host}` and the pattern's named groups are filled in."""
+
+    pattern: re.Pattern[str]
+    code: str
+    sentence: str
+
+
+def _rule(pattern: str, code: str, sentence: str) -> _Rule:
+    return _Rule(re.compile(pattern, re.IGNORECASE), code, sentence)
+
+
+# In order of what they tell: the first that matches wins.
+_SCAN_RULES = (
+    _rule(
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED|known_hosts.*changed",
+        "host_key_changed",
+        "The SSH host key of {host} is not the one on record. If the host was reinstalled, run the scan_hosts playbook"
+        " to record its new key; if not, find out who answers at its address.",
+    ),
+    _rule(
+        r"known_hosts|Host key verification failed|No .* host key is known",
+        "unknown_host_key",
+        "The SSH host key of {host} is not known to the scan host. Run the scan_hosts playbook, which records the keys"
+        " of all targets.",
+    ),
+    _rule(
+        r"Permission denied \(|Permission denied, please try again|Too many authentication failures",
+        "permission_denied",
+        "{host} refused the scan user's SSH key (permission denied). Run the scan_hosts playbook to install the key"
+        " again.",
+    ),
+    _rule(
+        r"(?P<detail>Could not resolve hostname|Name or service not known|Temporary failure in name resolution)",
+        "unreachable",
+        "The address of {host} could not be resolved. Check its name in the inventory and the DNS of the scan host.",
+    ),
+    _rule(
+        r"(?P<detail>No route to host|Connection refused|Connection timed out|Operation timed out"
+        r"|Network is unreachable|Connection reset by peer|Connection closed by|kex_exchange_identification)",
+        "unreachable",
+        "{host} could not be reached over SSH ({detail}). Check that it is running, that its SSH server listens, and"
+        " that no firewall stands between it and the scan host.",
+    ),
+    _rule(
+        r"Timed out|context deadline exceeded",
+        "scan_timeout",
+        "{host} did not answer in time. Check its load and its network, then run the scan again.",
+    ),
+    _rule(
+        r"sudo: |NOPASSWD|sudo .*(fail|not allowed)",
+        "sudo_denied",
+        "{host} does not let the scan user run a command with sudo. Choose scan type fast, or allow the command in"
+        " sudoers.",
+    ),
+    _rule(
+        r"Unknown OS|Failed to detect OS|unsupported OS",
+        "unsupported_family",
+        "Vuls does not know the operating system of {host}, so it cannot be scanned.",
+    ),
+    _rule(
+        r"is not in config",
+        "unknown_server",
+        "The scan host has no target called {host}. Run the scan_hosts playbook to add it.",
+    ),
+    _rule(
+        r"keypath: .* not exists",
+        "missing_key",
+        "The scan host has no SSH key to scan with. Run the scan_hosts playbook to install it.",
+    ),
+    _rule(
+        r"Error loading .*toml|toml: |is \*?invalid|must be a \*?Absolute|Failed to validate",
+        "bad_configuration",
+        "Vuls refused its configuration. Read the run's log, correct the vuls role's variables and deploy again.",
+    ),
+)
+
+_REPORT_RULES = (
+    _rule(
+        r"not found, cannot skip update|no such file or directory",
+        "database_missing",
+        "The packages of {host} were collected but not matched: the vulnerability database is missing on the scan host."
+        " Deploy it with the vuls role, then run the scan again.",
+    ),
+    _rule(
+        r"Failed to fetch vuls2 db",
+        "database_not_fetched",
+        "The packages of {host} were collected but not matched: the vulnerability database could not be fetched. Check"
+        " the scan host's way to its source, then run the scan again.",
+    ),
+    _rule(
+        r"schema version",
+        "database_incompatible",
+        "The packages of {host} were collected but not matched: the vulnerability database is of another version than"
+        " Vuls. Deploy the one that belongs to this release.",
+    ),
+    _rule(
+        r"Failed to open vuls2 db|file size too small|invalid database|checksum|corrupt",
+        "database_corrupt",
+        "The packages of {host} were collected but not matched: the vulnerability database is corrupt. Replace it, then"
+        " run the scan again.",
+    ),
+)
+
+
+def failed(code: str, sentence: str) -> Verdict:
+    """Return the verdict of a run that brought nothing back."""
+    return Verdict("failed", reason=Reason(code, sentence))
+
+
+def judge(
+    scan_exit: int | None,
+    report_exit: int | None,
+    result: Mapping[str, Any] | None,
+    log: Sequence[str],
+    error: Reason | None = None,
+    host: str = "the host",
+) -> Verdict:
+    """Return what a scan is worth.
+
+    The exit statuses are None for a program that did not run to its end; `result` is the server's result file, None
+    when there is none; `log` holds the last lines of both programs' standard error. `error` says why the executor
+    could not run them to the end, and goes before anything the log says.
+    """
+    text = "\n".join(log).replace("\\n", "\n").replace('\\"', '"')
+    if result is None:
+        return Verdict("failed", reason=error or _why_no_result(scan_exit, text, host))
+    try:
+        read = VulsResult.parse(result)
+    except BadResultError as bad:
+        return failed("bad_result", f"The result of {host} cannot be read ({bad}). Check the version of Vuls.")
+    if read.errors:
+        return Verdict("failed", reason=_explain(_SCAN_RULES, "\n".join(read.errors), host) or _scan_failed(read, host))
+    if read.package_count == 0:
+        return Verdict("failed", reason=error or _no_packages(read, host))
+    reason = _why_not_assessed(read, report_exit, text, error, host)
+    if reason is not None:
+        return Verdict("not_assessed", reason=reason, demo=read.demo, result=read)
+    counts = Counter(finding.severity for finding in read.findings)
+    return Verdict("assessed", counts=counts, demo=read.demo, result=read)
+
+
+def _explain(rules: Iterable[_Rule], text: str, host: str) -> Reason | None:
+    for rule in rules:
+        match = rule.pattern.search(text)
+        if match is not None:
+            return Reason(rule.code, rule.sentence.format(host=host, **match.groupdict()))
+    return None
+
+
+def _why_no_result(scan_exit: int | None, text: str, host: str) -> Reason:
+    if scan_exit in {137, 143}:  # killed, terminated
+        return Reason("scan_stopped", f"The scan of {host} was stopped before it ended. Run it again.")
+    explained = _explain(_SCAN_RULES, text, host)
+    return explained or Reason(
+        "no_result", f"The scan of {host} ended without a result (exit status {scan_exit}). Read the run's log."
+    )
+
+
+def _scan_failed(result: VulsResult, host: str) -> Reason:
+    first_line = result.errors[0].splitlines()[0].rstrip(": ")[:200] if result.errors[0] else "no words"
+    return Reason("scan_failed", f"The scan of {host} failed: {first_line}. Read the run's log.")
+
+
+def _no_packages(result: VulsResult, host: str) -> Reason:
+    if result.family not in SUPPORTED_FAMILIES:
+        return _unsupported(result, host)
+    return Reason("no_packages", f"The scan of {host} brought back no packages. Read the run's log.")
+
+
+def _unsupported(result: VulsResult, host: str) -> Reason:
+    system = f"{result.family} {result.release}".strip() or "unknown"
+    return Reason("unsupported_family", f"Vuls cannot assess the operating system of {host} ({system}).")
+
+
+def _why_not_assessed(
+    result: VulsResult, report_exit: int | None, text: str, error: Reason | None, host: str
+) -> Reason | None:
+    warnings = "\n".join(result.warnings)
+    if result.family not in SUPPORTED_FAMILIES or "Failed to check EOL" in warnings:
+        return _unsupported(result, host)
+    if not result.reported:
+        return error or _explain(_REPORT_RULES, text, host) or _not_reported(report_exit, host)
+    if "Standard OS support is EOL" in warnings and "Extended support available until" not in warnings:
+        return Reason(
+            "end_of_life",
+            f"{result.family} {result.release} on {host} is past its end of life: nobody lists its vulnerabilities any"
+            " more. Upgrade its operating system.",
+        )
+    return None
+
+
+def _not_reported(report_exit: int | None, host: str) -> Reason:
+    if report_exit is None:
+        return Reason(
+            "report_not_run",
+            f"The packages of {host} were collected but not matched: vuls report did not run. Run the scan again.",
+        )
+    return Reason(
+        "report_failed",
+        f"The packages of {host} were collected but not matched: vuls report failed (exit status {report_exit})."
+        " Read the run's log.",
+    )
