@@ -1,0 +1,202 @@
+"""The docker-executor, over its Unix socket: the only way from here to a scan."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from app.domain.backoff import delays
+from app.domain.status import ScanType
+
+logger = logging.getLogger(__name__)
+
+_ENDED = frozenset({"done", "failed", "cancelled", "lost"})
+_REQUEST_TIMEOUT = 10.0
+_FIRST_RETRY = 0.2
+_GREATEST_RETRY = 5.0
+
+
+class ExecutorError(Exception):
+    """A scan could not be had; `code` and `sentence` are what the run will say."""
+
+    code = "executor_failed"
+
+    def __init__(self, sentence: str, code: str | None = None) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.code = code or self.code
+
+
+class ExecutorUnavailable(ExecutorError):  # noqa: N818  (the name in the contract)
+    """The executor did not answer for longer than the client's patience."""
+
+    code = "executor_unavailable"
+
+
+class UnknownServer(ExecutorError):  # noqa: N818  (the name in the contract)
+    """The executor has no such target."""
+
+    code = "unknown_server"
+
+
+class ExecutorRefused(ExecutorError):  # noqa: N818  (one family of names)
+    """The executor will not do it, and would not if asked again: key, form, configuration."""
+
+    code = "executor_refused"
+
+
+class ScanDeadlineExceeded(ExecutorError):  # noqa: N818  (one family of names)
+    """The scan took longer than a scan may; the job was told to end."""
+
+    code = "scan_timeout"
+
+
+class ScanGivenUp(ExecutorError):  # noqa: N818  (one family of names)
+    """The caller gave the scan up; the job was told to end."""
+
+    code = "given_up"
+
+
+class JobError(BaseModel):
+    """Why the executor could not run a job to its end."""
+
+    code: str
+    sentence: str
+
+
+class Job(BaseModel):
+    """A job as the executor tells of it. `result` is Vuls's result without its configuration."""
+
+    id: str
+    state: str
+    phase: str | None = None
+    scan_exit: int | None = None
+    report_exit: int | None = None
+    result: dict[str, Any] | None = None
+    log: list[str] = []
+    error: JobError | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether nothing more will come."""
+        return self.state in _ENDED
+
+
+class _Retry(Exception):  # noqa: N818  (a signal between two methods)
+    """The executor is away or busy for the moment."""
+
+
+class ExecutorClient:
+    """Runs one job at a time and survives restarts of the executor, which keeps its jobs.
+
+    `patience` is how many seconds the executor may be away before the client gives up.
+    """
+
+    def __init__(self, socket_path: str, api_key: str, *, poll_interval: float = 0.3, patience: float = 120.0) -> None:
+        self._http = httpx.Client(
+            transport=httpx.HTTPTransport(uds=socket_path),
+            base_url="http://executor",
+            headers={"X-API-Key": api_key},
+            timeout=_REQUEST_TIMEOUT,
+        )
+        self._poll_interval = poll_interval
+        self._patience = patience
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def run(self, job_id: str, server: str, scan_type: ScanType, deadline: float, given_up: threading.Event) -> Job:
+        """Run a job to its end and return it. The same id with the same request joins the job that is there.
+
+        `deadline` is in seconds from now. Setting `given_up` ends the job within a second or so.
+
+        Raises:
+            ExecutorError: no scan; one of its kinds says why.
+        """
+        ends_at = time.monotonic() + deadline
+        request = {"job_id": job_id, "server": server, "scan_type": scan_type}
+        job = self._patiently(lambda: self._submit(request), ends_at, given_up)
+        try:
+            while not job.has_ended:
+                self._wait(self._poll_interval, ends_at, given_up)
+                job = self._patiently(lambda: self._look(job_id) or self._submit(request), ends_at, given_up)
+        except (ScanDeadlineExceeded, ScanGivenUp):
+            self.cancel(job_id)
+            raise
+        return job
+
+    def cancel(self, job_id: str) -> None:
+        """Ask for the end of a job; failure is logged, since the executor's own time limit ends it too."""
+        try:
+            self._http.delete(f"/jobs/{job_id}")
+        except httpx.HTTPError as error:
+            logger.warning("Could not cancel executor job %s: %s", job_id, error)
+
+    def _submit(self, request: dict[str, str]) -> Job:
+        response = self._http.post("/scan", json=request)
+        if response.is_success:
+            return _read(response)
+        code, detail = _problem(response)
+        if code == "unknown_server":
+            raise UnknownServer(
+                f"The scan host has no target called {request['server']}. Run the scan_hosts playbook to add it."
+            )
+        raise ExecutorRefused(f"The executor refused the scan: {detail or code}.".replace("..", "."))
+
+    def _look(self, job_id: str) -> Job | None:
+        """Return the job, None where the executor knows it no longer."""
+        response = self._http.get(f"/jobs/{job_id}")
+        if response.is_success:
+            return _read(response)
+        code, detail = _problem(response)
+        if code == "unknown_job":
+            return None
+        raise ExecutorRefused(f"The executor refused to tell of the scan: {detail or code}.".replace("..", "."))
+
+    def _patiently(self, call: Callable[[], Job], ends_at: float, given_up: threading.Event) -> Job:
+        """Make a call, again and again while the executor is away, until patience ends."""
+        impatient_at = time.monotonic() + self._patience
+        for delay in delays(_FIRST_RETRY, _GREATEST_RETRY):
+            try:
+                return call()
+            except (httpx.TransportError, _Retry) as error:
+                if time.monotonic() + delay > impatient_at:
+                    raise ExecutorUnavailable(
+                        "The executor on the scan host does not answer. Check the service vuls-executor there."
+                    ) from error
+                logger.info("The executor is away (%s), trying again", type(error).__name__)
+            self._wait(delay, ends_at, given_up)
+        raise AssertionError("delays never end")
+
+    @staticmethod
+    def _wait(seconds: float, ends_at: float, given_up: threading.Event) -> None:
+        left = ends_at - time.monotonic()
+        if left <= 0:
+            raise ScanDeadlineExceeded("The scan took longer than a scan may. Check the target's load and network.")
+        if given_up.wait(min(seconds, left)):
+            raise ScanGivenUp("The run was ended while the scan ran.")
+
+
+def _problem(response: httpx.Response) -> tuple[str, str]:
+    """Return code and detail of a problem document; raise `_Retry` when asking again may help."""
+    if response.status_code in {httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT}:
+        raise _Retry(str(response.status_code))
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        return f"status {response.status_code}", ""
+    return str(problem.get("code", response.status_code)), str(problem.get("detail", ""))
+
+
+def _read(response: httpx.Response) -> Job:
+    try:
+        return Job.model_validate_json(response.content)
+    except ValidationError as error:
+        raise ExecutorRefused("The executor's answer has an unknown form. Deploy one release everywhere.") from error

@@ -1,0 +1,190 @@
+"""One attempt at a run, from claim to stored end."""
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.config import Settings
+from app.db.events import load_event
+from app.db.models import Event, Host, Run
+from app.db.runs import Claim, claim_run, create_adhoc_run, find_run, finish_run, restart_run
+from app.db.scans import store_scan
+from app.domain.backoff import delays
+from app.domain.envelope import task_update_data
+from app.domain.status import FINISHED_STATUSES, SCAN_TYPES, ScanType
+from app.domain.verdict import Reason, Verdict, failed, judge
+from app.integrations.executor_client import ExecutorClient, ExecutorError, ScanGivenUp
+from app.tasks.lease import LeaseKeeper
+from app.utils.notification_service.publisher import publish_task_notification
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
+_WAIT_FOR_OTHER = 0.5  # seconds between looks at a run that another worker has
+
+
+class ScanRequestError(ValueError):
+    """The scan cannot be started as asked; the message says why."""
+
+
+class ScanRunner:
+    """Does the work of a scan worker: claim, scan, judge, store, tell."""
+
+    def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+    def deliver(self, run_id: int) -> dict[str, Any] | None:
+        """Do a job that Celery delivered. A run that another has, or that is finished, is left alone: None."""
+        with self._sessions.begin() as session:
+            claim = claim_run(session, run_id, self._owner, self._settings.lease_seconds)
+        if claim is None:
+            logger.info("Run %s is in other hands or finished: nothing to do", run_id)
+            return None
+        return self._perform(claim, [claim.event])
+
+    def run_now(self, host_id: int, scan_type: str, run_id: int) -> dict[str, Any]:
+        """Scan a host under a run id of the caller's choice and return the end of the run.
+
+        An unknown id becomes an ad-hoc run; a finished run gets another attempt; one that is being worked on is waited
+        for.
+
+        Raises:
+            ScanRequestError: unknown host or scan type, or the run is another host's.
+        """
+        if scan_type not in SCAN_TYPES:
+            raise ScanRequestError(f"unknown scan type {scan_type!r}: use one of {', '.join(sorted(SCAN_TYPES))}")
+        try:
+            with self._sessions.begin() as session:
+                queued = _queue(session, host_id, scan_type, run_id)  # type: ignore[arg-type]  # checked above
+                claim = claim_run(session, run_id, self._owner, self._settings.lease_seconds)
+        except IntegrityError as error:
+            raise ScanRequestError(f"run {run_id} belongs to another zone: use another id") from error
+        if claim is None:
+            return self._wait_for_other(run_id)
+        return self._perform(claim, [queued, claim.event])
+
+    def _perform(self, claim: Claim, told: list[Event | None]) -> dict[str, Any]:
+        run = claim.run
+        for event in told:
+            self._tell(event)
+        logger.info("Scanning %s for run %s, attempt %s", run.host.name, run.id, run.attempt)
+        settings = self._settings
+        with LeaseKeeper(self._sessions, run, settings.lease_seconds, settings.heartbeat_seconds) as lease:
+            scanned = self._scan(run, lease.lost)
+            event = None if scanned is None else self._store(run, *scanned)
+        if event is None:
+            logger.warning("Run %s ended elsewhere: what this attempt brought back is dropped", run.id)
+        self._tell(event)
+        return self._say(run.id)
+
+    def _scan(self, run: Run, lost: threading.Event) -> tuple[Verdict, dict[str, Any] | None] | None:
+        """Return verdict and result file; None when the run was taken away meanwhile."""
+        settings = self._settings
+        client = ExecutorClient(settings.executor_socket, settings.executor_api_key.get_secret_value())
+        try:
+            job = client.run(
+                f"run-{run.id}-{run.attempt}",
+                run.host.name,
+                run.scan_type,  # type: ignore[arg-type]  # the table's CHECK
+                settings.scan_deadline,
+                lost,
+            )
+        except ScanGivenUp:
+            return None
+        except ExecutorError as refusal:
+            return failed(refusal.code, refusal.sentence), None
+        finally:
+            client.close()
+        error = None if job.error is None else Reason(job.error.code, job.error.sentence)
+        if error is None and job.state != "done":
+            error = Reason("scan_stopped", f"The scan of {run.host.name} was stopped before it ended. Run it again.")
+        verdict = judge(job.scan_exit, job.report_exit, job.result, job.log, error, run.host.name)
+        return verdict, job.result
+
+    def _store(self, run: Run, verdict: Verdict, document: dict[str, Any] | None) -> Event | None:
+        """End the run in one transaction with what it brought back, as soon as the database is there."""
+
+        def store() -> Event | None:
+            with self._sessions() as session:
+                scan_id = None
+                if verdict.result is not None and document is not None:
+                    scan_id = store_scan(session, run, verdict, document).id
+                event = finish_run(session, run, verdict.status, verdict.result_data(scan_id))
+                if event is not None:
+                    session.commit()
+                return event
+
+        return self._persistently(store)
+
+    def _persistently(self, work: Callable[[], T]) -> T:
+        """Do database work, again while the database is away, for at most the time a scan may take."""
+        ends_at = time.monotonic() + self._settings.scan_deadline
+        for delay in delays(0.2, 5.0):
+            try:
+                return work()
+            except _DATABASE_AWAY as error:
+                if time.monotonic() > ends_at:
+                    raise
+                logger.warning("The database is away (%s), trying again in %.1f s", type(error).__name__, delay)
+                time.sleep(delay)
+        raise AssertionError("delays never end")
+
+    def _tell(self, event: Event | None) -> None:
+        """Publish a committed event; readers find it in the log if that fails."""
+        if event is None:
+            return
+        try:
+            with self._sessions() as session:
+                stored = load_event(session, event.id)
+        except _DATABASE_AWAY as error:
+            logger.warning("Event %s stays unpublished: the database is away (%s)", event.id, type(error).__name__)
+            return
+        publish_task_notification(stored)
+
+    def _wait_for_other(self, run_id: int) -> dict[str, Any]:
+        ends_at = time.monotonic() + self._settings.scan_deadline
+        while time.monotonic() < ends_at:
+            said = self._say(run_id)
+            if said["status"] in FINISHED_STATUSES:
+                return said
+            time.sleep(_WAIT_FOR_OTHER)
+        raise ScanRequestError(f"run {run_id} did not end in time")
+
+    def _say(self, run_id: int) -> dict[str, Any]:
+        """Return the run as its last event told it."""
+
+        def look() -> Run | None:
+            with self._sessions() as session:
+                return find_run(session, run_id)
+
+        run = self._persistently(look)
+        if run is None:
+            raise ScanRequestError(f"run {run_id} is gone")
+        at = run.finished_at or run.started_at or run.created_at
+        return task_update_data(run.task_id, run.id, run.status, run.task_name, run.result_data, at)
+
+
+def _queue(session: Session, host_id: int, scan_type: ScanType, run_id: int) -> Event | None:
+    """Make sure that the run is there and queued; return the event if that was news."""
+    host = session.get(Host, host_id)
+    if host is None:
+        raise ScanRequestError(f"there is no host {host_id} in this worker's zone")
+    run = find_run(session, run_id)
+    if run is None:
+        return create_adhoc_run(session, run_id, host, scan_type)[1]
+    if run.host_id != host_id:
+        raise ScanRequestError(f"run {run_id} is of host {run.host_id}, not {host_id}: use another id")
+    restarted = restart_run(session, run_id)
+    return None if restarted is None else restarted[1]
