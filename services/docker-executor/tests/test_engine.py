@@ -1,0 +1,322 @@
+"""Jobs on the real engine, with the real Vuls image and real hosts."""
+
+import asyncio
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import docker
+import httpx
+import pytest
+from docker.models.containers import Container
+
+from executor.settings import Settings
+from tests.harness import DEMO_DATA, Deployment, read, submit, wait_for, wait_until
+from tests.targets import SshHost, output, silent_host, ssh_host
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[docker.DockerClient]:
+    client = docker.from_env()
+    client.ping()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def host(engine: docker.DockerClient) -> Iterator[SshHost]:
+    with ssh_host(engine) as made:
+        yield made
+
+
+@pytest.fixture
+def silent() -> Iterator[dict[str, object]]:
+    with silent_host() as target:
+        yield target
+
+
+def for_host(deployment: Deployment, host: SshHost) -> Deployment:
+    """Prepare a deployment whose one target is the real host, with demo data for a database."""
+    deployment.targets({"web-1": host.target})
+    deployment.known_hosts(host.known_hosts)
+    key = deployment.path / "id_ed25519"
+    key.write_text(host.private_key)
+    key.chmod(0o600)
+    database = deployment.path / "db" / "demo-db"
+    shutil.copytree(DEMO_DATA / "base", database)
+    subprocess.run(["chmod", "-R", "a+rX", database], check=True)
+    deployment.settings["database"] = database
+    return deployment
+
+
+def for_silence(deployment: Deployment, target: dict[str, object]) -> Deployment:
+    """Prepare a deployment whose one target never answers."""
+    deployment.targets({"web-1": target})
+    deployment.settings["scan_network"] = "host"
+    return deployment
+
+
+def containers_of(engine: docker.DockerClient, deployment: Deployment) -> list[Container]:
+    instance = Settings(state_dir=deployment.state_dir, container_uid=10001).instance
+    return engine.containers.list(all=True, filters={"label": f"vuls-live.executor={instance}"}, ignore_removed=True)
+
+
+def nothing_is_left(engine: docker.DockerClient, deployment: Deployment) -> bool:
+    return not containers_of(engine, deployment) and not list((deployment.state_dir / "jobs").iterdir())
+
+
+async def leaves_nothing(engine: docker.DockerClient, deployment: Deployment, seconds: float = 5) -> None:
+    await asyncio.to_thread(wait_until, lambda: nothing_is_left(engine, deployment), seconds)
+
+
+@asynccontextmanager
+async def scanning(
+    deployment: Deployment, engine: docker.DockerClient, job_id: str = "run-1"
+) -> AsyncIterator[tuple[httpx.AsyncClient, Container]]:
+    """Start the executor and a job, and wait until its scan container runs."""
+    deployment.start()
+    async with deployment.client() as client:
+        await submit(client, job_id)
+        await wait_for(client, job_id, "scanning")
+
+        def running() -> bool:
+            return [c.status for c in containers_of(engine, deployment)] == ["running"]
+
+        await asyncio.to_thread(wait_until, running, 20)
+        yield client, containers_of(engine, deployment)[0]
+
+
+async def phases(client: httpx.AsyncClient, job_id: str) -> list[str]:
+    async with client.stream("GET", f"/jobs/{job_id}/events", timeout=120) as stream:
+        return [line async for line in stream.aiter_lines() if line.startswith("data: ")]
+
+
+async def test_a_real_host_is_scanned_and_assessed(
+    engine: docker.DockerClient, host: SshHost, deploy: Callable[..., Deployment]
+) -> None:
+    executor = for_host(deploy(), host).start()
+    async with executor.client() as client:
+        assert (await client.get("/health")).json() == {
+            "status": "ok",
+            "engine": "ok",
+            "image": "ok",
+            "database": "ok",
+        }
+        await submit(client, "run-1")
+        stream = asyncio.create_task(phases(client, "run-1"))
+        job = await wait_for(client, "run-1", "done")
+        seen = await asyncio.wait_for(stream, 5)
+    assert (job["scan_exit"], job["report_exit"], job["error"], job["phase"]) == (0, 0, None, "finished")
+    result = job["result"]
+    assert (result["serverName"], result["family"], result["release"].split(".")[0]) == ("web-1", "debian", "12")
+    assert len(result["packages"]) > 50
+    assert "config" not in result
+    assert result["scannedCves"]
+    states = [line for line in ("scanning", "reporting", "done") if any(f'"{line}"' in data for data in seen)]
+    assert states == ["scanning", "reporting", "done"]
+    assert any('"connecting"' in data for data in seen)
+    assert any("Scanning OS pkg" in line for line in job["log"])
+    assert any("CVEs detected" in line for line in job["log"])
+    assert host.private_key.splitlines()[1] not in executor.log.read_text() + str(job)
+    await leaves_nothing(engine, executor)
+
+
+async def test_an_unknown_host_key_is_vulss_own_word(
+    engine: docker.DockerClient, host: SshHost, deploy: Callable[..., Deployment]
+) -> None:
+    executor = for_host(deploy(), host)
+    executor.known_hosts("")
+    executor.start()
+    async with executor.client() as client:
+        await submit(client, "run-1")
+        job = await wait_for(client, "run-1", "done")
+    assert (job["scan_exit"], job["report_exit"]) == (1, 1)
+    assert "Failed to find the host in known_hosts" in str(job["log"])
+    assert "Failed to find the host in known_hosts" in str(job["result"]["errors"])
+    assert (job["result"]["family"], job["result"]["packages"]) == ("", None)
+    await leaves_nothing(engine, executor)
+
+
+async def test_a_missing_database_is_vulss_own_word(host: SshHost, deploy: Callable[..., Deployment]) -> None:
+    executor = for_host(deploy(), host)
+    shutil.rmtree(executor.path / "db")
+    executor.start()
+    async with executor.client() as client:
+        assert (await client.get("/health")).json()["status"] == "degraded"
+        await submit(client, "run-1")
+        job = await wait_for(client, "run-1", "done")
+    assert (job["scan_exit"], job["report_exit"]) == (0, 1)
+    assert "not found" in str(job["log"])
+    assert job["result"]["packages"]
+    assert job["result"]["scannedCves"] == {}
+
+
+async def test_the_engine_holds_both_containers_to_their_limits(
+    engine: docker.DockerClient, silent: dict[str, object], deploy: Callable[..., Deployment]
+) -> None:
+    async with scanning(for_silence(deploy(), silent), engine) as (client, container):
+        container.reload()
+        config, limits = container.attrs["Config"], container.attrs["HostConfig"]
+        assert config["User"] == "10001:65534"
+        assert config["Cmd"][0] == "scan"
+        assert (limits["ReadonlyRootfs"], limits["CapDrop"], limits["CapAdd"]) == (True, ["ALL"], None)
+        assert (limits["Privileged"], limits["SecurityOpt"]) == (False, ["no-new-privileges"])
+        assert (limits["Memory"], limits["MemorySwap"], limits["PidsLimit"]) == (1 << 30, 1 << 30, 256)
+        status = output(container, "cat", "/proc/self/status")
+        assert "NoNewPrivs:\t1" in status
+        assert "CapBnd:\t0000000000000000" in status
+        for path in ("/x", "/etc/vuls/x", "/etc/passwd"):
+            assert container.exec_run(["sh", "-c", f"echo >>{path}"]).exit_code != 0
+        key = output(container, "stat", "-c", "%a %u", "/etc/vuls/id")
+        assert key.split() == ["600", "10001"]
+        await client.delete("/jobs/run-1")
+        await wait_for(client, "run-1", "cancelled", seconds=5)
+
+
+async def test_a_running_scan_is_cancelled_within_five_seconds(
+    engine: docker.DockerClient, silent: dict[str, object], deploy: Callable[..., Deployment]
+) -> None:
+    executor = for_silence(deploy(), silent)
+    async with scanning(executor, engine) as (client, _):
+        assert (await client.delete("/jobs/run-1")).status_code == 202
+        job = await wait_for(client, "run-1", "cancelled", seconds=5)
+        assert nothing_is_left(engine, executor)
+        assert (job["scan_exit"], job["result"]) == (None, None)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_restarted_executor_goes_on_with_the_same_container(
+    engine: docker.DockerClient,
+    silent: dict[str, object],
+    deploy: Callable[..., Deployment],
+    sign: signal.Signals,
+) -> None:
+    executor = for_silence(deploy(scan_timeout=20), silent)
+    async with scanning(executor, engine) as (_, before):
+        executor.stop(sign)
+        before.reload()
+        assert before.status == "running"
+        executor.start()
+        async with executor.client() as client:
+            assert (await read(client, "run-1"))["state"] == "scanning"
+            assert [container.id for container in containers_of(engine, executor)] == [before.id]
+            job = await wait_for(client, "run-1", "done")
+    assert job["scan_exit"] == 1
+    assert "Timed out: web-1" in str(job["log"])
+    assert job["result"]["errors"]
+    await leaves_nothing(engine, executor)
+
+
+async def test_a_scan_that_ended_while_the_executor_was_away_is_not_repeated(
+    engine: docker.DockerClient, host: SshHost, deploy: Callable[..., Deployment]
+) -> None:
+    executor = for_host(deploy(), host)
+    async with scanning(executor, engine) as (_, container):
+        executor.stop(signal.SIGKILL)
+        assert container.wait(timeout=60)["StatusCode"] == 0
+        logins = host.logins()
+        executor.start()
+        async with executor.client() as client:
+            job = await wait_for(client, "run-1", "done")
+    assert (job["scan_exit"], job["report_exit"]) == (0, 0)
+    assert host.logins() == logins
+    await leaves_nothing(engine, executor)
+
+
+async def test_a_job_whose_container_is_gone_is_lost(
+    engine: docker.DockerClient, silent: dict[str, object], deploy: Callable[..., Deployment]
+) -> None:
+    executor = for_silence(deploy(), silent)
+    async with scanning(executor, engine) as (_, container):
+        executor.stop(signal.SIGKILL)
+        container.remove(force=True)
+        executor.start()
+        async with executor.client() as client:
+            job = await wait_for(client, "run-1", "lost", seconds=10)
+    assert job["error"]["code"] == "container_lost"
+    await leaves_nothing(engine, executor)
+
+
+async def test_a_killed_scan_is_failed(
+    engine: docker.DockerClient, silent: dict[str, object], deploy: Callable[..., Deployment]
+) -> None:
+    executor = for_silence(deploy(), silent)
+    async with scanning(executor, engine) as (client, container):
+        container.kill()
+        job = await wait_for(client, "run-1", "failed", seconds=10)
+    assert (job["error"]["code"], job["error"]["sentence"]) == ("program_killed", "The scan was ended by signal 9.")
+    await leaves_nothing(engine, executor)
+
+
+async def test_a_scan_beyond_its_time_is_ended(
+    engine: docker.DockerClient, silent: dict[str, object], deploy: Callable[..., Deployment]
+) -> None:
+    executor = for_silence(deploy(scan_timeout=8), silent)
+    async with scanning(executor, engine) as (client, container):
+        container.pause()  # so that Vuls cannot keep its own, shorter limit
+        job = await wait_for(client, "run-1", "failed", seconds=20)
+    assert job["error"]["code"] == "time_limit"
+    assert "8 s" in job["error"]["sentence"]
+    await leaves_nothing(engine, executor)
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "word"),
+    [
+        ({"image": "vuls-live/no-such-image:1"}, "image_missing", "vuls-live/no-such-image:1"),
+        ({"scan_network": "no-such-network"}, "engine_refused", "no-such-network"),
+        ({"image": "vuls-live/base:bookworm"}, "engine_refused", "vuls"),
+    ],
+)
+async def test_what_the_engine_refuses_fails_the_job_with_the_reason(
+    engine: docker.DockerClient, deploy: Callable[..., Deployment], settings: dict[str, Any], code: str, word: str
+) -> None:
+    executor = deploy(**settings).start()
+    async with executor.client() as client:
+        await submit(client, "run-1")
+        job = await wait_for(client, "run-1", "failed", seconds=20)
+    assert job["error"]["code"] == code
+    assert word in job["error"]["sentence"]
+    await leaves_nothing(engine, executor)
+
+
+async def test_no_more_jobs_run_than_allowed_and_the_rest_follow(
+    engine: docker.DockerClient, silent: dict[str, object], deploy: Callable[..., Deployment]
+) -> None:
+    executor = for_silence(deploy(max_parallel=2), silent).start()
+    async with executor.client() as client:
+        for number in range(3):
+            await submit(client, f"run-{number}")
+        for number in range(2):
+            await wait_for(client, f"run-{number}", "scanning")
+        assert (await read(client, "run-2"))["state"] == "accepted"
+        await client.delete("/jobs/run-0")
+        await wait_for(client, "run-2", "scanning", seconds=10)
+        for number in range(3):
+            await client.delete(f"/jobs/run-{number}")
+            await wait_for(client, f"run-{number}", "cancelled", seconds=5)
+    await leaves_nothing(engine, executor)
+
+
+async def test_strays_of_this_executor_are_swept_and_others_left_alone(
+    engine: docker.DockerClient, silent: dict[str, object], deploy: Callable[..., Deployment]
+) -> None:
+    executor = for_silence(deploy(), silent)
+    async with scanning(executor, engine) as (_, container):
+        executor.stop(signal.SIGKILL)
+        (executor.state_dir / "jobs.sqlite3").unlink()
+        other = engine.containers.create(
+            "vuls-live/vuls:local", labels={"vuls-live.executor": "other", "vuls-live.stack": "test"}
+        )
+        try:
+            executor.start()
+            await leaves_nothing(engine, executor, seconds=15)
+            other.reload()
+        finally:
+            other.remove(force=True)
+    assert container not in engine.containers.list(all=True)
