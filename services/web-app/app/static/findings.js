@@ -1,0 +1,142 @@
+/** The dialog that shows what a run found. Its address is `#run-ID`, so that it can be linked to. */
+
+import { ApiError, get } from "./api.js";
+import { el, need, timeElement } from "./dom.js";
+import { badges, demoTag, resultView } from "./result.js";
+
+/** @import { Finding, Run, Scan } from "./types.js" */
+
+/** Opens for an address and closes with it. */
+export class FindingsDialog {
+  #dialog = need("findings", HTMLDialogElement);
+  #title = need("findings-title", HTMLElement);
+  #subtitle = need("findings-subtitle", HTMLElement);
+  #body = need("findings-body", HTMLElement);
+  #findRun;
+  /** The run that is wanted now; an answer for another one comes too late. @type {number | null} */
+  #wanted = null;
+
+  /** @param {(id: number) => Run | undefined} findRun what the page knows already */
+  constructor(findRun) {
+    this.#findRun = findRun;
+    this.#dialog.addEventListener("close", () => this.#closed());
+    addEventListener("hashchange", () => void this.follow());
+  }
+
+  /** Show what the address asks for. */
+  async follow() {
+    const match = /^#run-(\d{1,19})$/.exec(location.hash);
+    if (!match) return this.#dialog.close();
+    const id = Number(match[1]);
+    this.#wanted = id;
+    this.#title.textContent = "Findings";
+    this.#subtitle.replaceChildren(`Run ${id}`);
+    this.#body.replaceChildren(el("p", { class: "quiet", role: "status" }, "Loading…"));
+    if (!this.#dialog.open) this.#dialog.showModal();
+    try {
+      const run = this.#findRun(id) ?? (await get(`/api/runs/${id}`));
+      const scanId = run.result_data.scan_id;
+      const scan = typeof scanId === "number" ? await get(`/api/scans/${scanId}`) : null;
+      if (this.#wanted === id) this.#show(run, scan);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      if (this.#wanted === id) this.#body.replaceChildren(problemView(error, () => void this.follow()));
+    }
+  }
+
+  /**
+   * @param {Run} run
+   * @param {Scan | null} scan
+   */
+  #show(run, scan) {
+    this.#title.textContent = run.task_name;
+    this.#subtitle.replaceChildren(...subtitle(run, scan));
+    if (!scan || scan.verdict !== "assessed") {
+      this.#body.replaceChildren(resultView(run.status, run.result_data));
+    } else if (scan.findings.length === 0) {
+      this.#body.replaceChildren(
+        el("p", {}, `No known vulnerability in the ${scan.package_count} packages of this host.`, " ", scan.demo && demoTag()),
+      );
+    } else {
+      const summary = el("div", { class: "result-line" }, badges(run.result_data), scan.demo && demoTag());
+      this.#body.replaceChildren(summary, findingsTable(scan.findings));
+    }
+  }
+
+  #closed() {
+    const id = this.#wanted;
+    this.#wanted = null;
+    if (location.hash.startsWith("#run-")) history.replaceState(null, "", location.pathname + location.search);
+    const link = document.querySelector(`#row-${id} [data-action=findings]`);
+    if (link instanceof HTMLElement) link.focus();
+  }
+}
+
+/**
+ * @param {Run} run
+ * @param {Scan | null} scan
+ */
+function subtitle(run, scan) {
+  const parts = [run.host_name];
+  if (scan) parts.push(`${scan.family} ${scan.release}`, `${scan.package_count} packages`);
+  const text = `${parts.filter(Boolean).join(" · ")} · run ${run.id}`;
+  return run.finished_at ? [`${text} · `, timeElement(run.finished_at)] : [text];
+}
+
+/** @param {Finding[]} findings */
+function findingsTable(findings) {
+  const heads = ["Severity", "CVE", "Package", "Fixed in"];
+  return el(
+    "table",
+    { class: "list findings", role: "table" },
+    el(
+      "thead",
+      { role: "rowgroup" },
+      el("tr", { role: "row" }, ...heads.map((head) => el("th", { role: "columnheader", scope: "col" }, head))),
+    ),
+    el("tbody", { role: "rowgroup" }, ...findings.map(findingRow)),
+  );
+}
+
+/** @param {Finding} finding */
+function findingRow(finding) {
+  const score = finding.score === null ? null : el("span", { class: "quiet score", title: "CVSS score" }, finding.score.toFixed(1));
+  return el(
+    "tr",
+    { role: "row", "data-cve": finding.cve_id },
+    el("td", { role: "cell", "data-label": "Severity" }, el("span", { class: `badge ${finding.severity}` }, finding.severity), score),
+    el(
+      "td",
+      { role: "cell", "data-label": "CVE" },
+      el("span", { class: "name mono" }, finding.cve_id),
+      finding.title && el("p", { class: "why" }, finding.title),
+    ),
+    el("td", { role: "cell", "data-label": "Package", class: "mono" }, ...lines(finding.packages.map((one) => one.name))),
+    el("td", { role: "cell", "data-label": "Fixed in", class: "mono" }, ...lines(finding.packages.map(fixedIn))),
+  );
+}
+
+/** @param {Finding["packages"][number]} one */
+function fixedIn(one) {
+  return one.not_fixed_yet ? "not fixed yet" : one.fixed_in || "–";
+}
+
+/** @param {string[]} texts */
+function lines(texts) {
+  return texts.map((text) => el("div", {}, text));
+}
+
+/**
+ * @param {ApiError} error
+ * @param {() => void} retry
+ */
+function problemView(error, retry) {
+  const gone = error.status === 404;
+  const view = el("div", { role: "alert" }, el("p", { class: "form-problem" }, gone ? "There is no such run, or you may not see it." : error.message));
+  if (!gone) {
+    const button = el("button", { class: "button", type: "button" }, "Try again");
+    button.addEventListener("click", retry);
+    view.append(button);
+  }
+  return view;
+}

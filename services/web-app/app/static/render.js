@@ -1,0 +1,180 @@
+/** Draws the state: tasks, running jobs, recent activity. */
+
+import { el, icon, need, reconcile, timeElement } from "./dom.js";
+import { resultView } from "./result.js";
+import { scheduleInWords } from "./schedule.js";
+import { duration, parseTime } from "./time.js";
+
+/** @import { Overview, Run, Task } from "./types.js" */
+
+/**
+ * Bring the page to a state.
+ *
+ * @param {Overview} state
+ * @param {ReadonlySet<number>} starting tasks whose run was asked for and not yet answered
+ */
+export function render(state, starting) {
+  renderUser(state);
+  renderTasks(state, starting);
+  fill("running", state.running, (run) => ({ key: String(run.id), sign: run, make: () => runningRow(run) }));
+  fill("recent", state.recent, (run) => ({ key: String(run.id), sign: run, make: () => recentRow(run) }));
+}
+
+/** @param {Overview} state */
+function renderUser({ user }) {
+  const viewer = user.role === "viewer";
+  need("user-name", HTMLElement).textContent = user.name;
+  need("user-role", HTMLElement).textContent = user.role;
+  need("role-note", HTMLElement).hidden = !viewer;
+  need("new-task", HTMLElement).hidden = viewer;
+}
+
+/**
+ * @param {Overview} state
+ * @param {ReadonlySet<number>} starting
+ */
+function renderTasks(state, starting) {
+  const active = new Set(state.running.map((run) => run.task_id));
+  const viewer = state.user.role === "viewer";
+  need("tasks-empty", HTMLElement).textContent = viewer
+    ? "No task scans a host that you may see. Ask an administrator for access to a group of hosts."
+    : state.hosts.length === 0
+      ? "There is no host to scan yet. Hosts are added by the deployment."
+      : "No task yet. Create one with “New task”.";
+  fill("tasks", state.tasks, (task) => {
+    const button = viewer ? "viewer" : starting.has(task.id) ? "starting" : active.has(task.id) ? "running" : "ready";
+    return { key: String(task.id), sign: [task, button], make: () => taskRow(task, button) };
+  });
+}
+
+/**
+ * Fill a table, or show its sentence for emptiness instead.
+ *
+ * @template T
+ * @param {string} id
+ * @param {readonly T[]} items
+ * @param {(item: T) => { key: string, sign: unknown, make: () => HTMLElement }} view
+ */
+function fill(id, items, view) {
+  const table = need(id, HTMLTableElement);
+  const body = table.tBodies[0];
+  if (!body) throw new Error(`The table #${id} has no body`);
+  reconcile(body, items, view);
+  table.hidden = items.length === 0;
+  need(`${id}-empty`, HTMLElement).hidden = items.length > 0;
+}
+
+/**
+ * @param {Task} task
+ * @param {"viewer" | "starting" | "running" | "ready"} button
+ */
+function taskRow(task, button) {
+  const zone = task.cron ? el("span", { class: "quiet zone" }, task.timezone) : null;
+  const last = task.last_run;
+  return el(
+    "tr",
+    { role: "row", "data-task-id": String(task.id) },
+    cell("Task", "main", el("span", { class: "name" }, task.name)),
+    cell("Host", "host", task.host_name),
+    cell("Schedule", "schedule", el("span", { title: task.cron ? `Cron: ${task.cron}` : null }, scheduleInWords(task.cron)), zone),
+    cell("Next due", "due", nextDue(task)),
+    cell(
+      "Last result",
+      "result-cell",
+      last ? resultView(last.status, last.result_data, { sentence: false }) : el("span", { class: "quiet" }, "Not run yet"),
+      last?.finished_at && el("span", { class: "quiet" }, timeElement(last.finished_at)),
+    ),
+    cell("", "action", runButton(task, button)),
+  );
+}
+
+/** @param {Task} task */
+function nextDue(task) {
+  if (!task.cron) return el("span", { class: "quiet" }, "–");
+  if (!task.enabled) return el("span", { class: "tag" }, "Paused");
+  return task.next_due_at ? timeElement(task.next_due_at) : el("span", { class: "quiet" }, "–");
+}
+
+/**
+ * @param {Task} task
+ * @param {"viewer" | "starting" | "running" | "ready"} state
+ */
+function runButton(task, state) {
+  const words = { viewer: "Run", starting: "Starting", running: "Running", ready: "Run" }[state];
+  const reason = {
+    viewer: "Your role is viewer: operators and administrators may run tasks.",
+    starting: null,
+    running: "This task is running now.",
+    ready: null,
+  }[state];
+  return el(
+    "button",
+    {
+      class: "button run",
+      type: "button",
+      "data-action": "run",
+      "aria-disabled": state === "ready" ? null : "true",
+      title: reason,
+    },
+    state === "ready" || state === "viewer" ? icon("play") : el("span", { class: "spinner", "aria-hidden": "true" }),
+    words,
+    el("span", { class: "visually-hidden" }, ` ${task.name}`),
+    reason && el("span", { class: "visually-hidden" }, `. ${reason}`),
+  );
+}
+
+/** @param {Run} run */
+function runningRow(run) {
+  const started = run.status === "started";
+  return el(
+    "tr",
+    { role: "row", "data-run-id": String(run.id), "data-status": run.status },
+    cell("Task", "main", el("span", { class: "name" }, run.task_name)),
+    cell("Host", "host", run.host_name),
+    cell(
+      "State",
+      "state",
+      started
+        ? el("span", { class: "verdict calm" }, el("span", { class: "spinner", "aria-hidden": "true" }), "Scanning")
+        : el("span", { class: "verdict calm" }, icon("polling"), "Queued"),
+    ),
+    cell("Elapsed", "number", timeElement((started && run.started_at) || run.created_at, "elapsed")),
+  );
+}
+
+/** @param {Run} run */
+function recentRow(run) {
+  const took = run.started_at && run.finished_at ? parseTime(run.finished_at) - parseTime(run.started_at) : NaN;
+  return el(
+    "tr",
+    { role: "row", id: `row-${run.id}`, "data-run-id": String(run.id), "data-status": run.status },
+    cell("Ended", "ended", run.finished_at ? timeElement(run.finished_at) : "–"),
+    cell("Task", "main", el("span", { class: "name" }, run.task_name)),
+    cell("Host", "host", run.host_name),
+    cell("Result", "result-cell", resultView(run.status, run.result_data)),
+    cell("Took", "number", Number.isNaN(took) ? el("span", { class: "quiet" }, "–") : duration(took)),
+    cell("", "action", detailsLink(run)),
+  );
+}
+
+/** @param {Run} run */
+function detailsLink(run) {
+  if (typeof run.result_data.scan_id !== "number") return null;
+  return el(
+    "a",
+    { class: "button", href: `#run-${run.id}`, "data-action": "findings" },
+    "Findings",
+    el("span", { class: "visually-hidden" }, ` of ${run.task_name}, run ${run.id}`),
+  );
+}
+
+/**
+ * A cell that knows its column's name, for screens where rows become cards.
+ *
+ * @param {string} label
+ * @param {string} kind
+ * @param {...import("./dom.js").Child} children
+ */
+function cell(label, kind, ...children) {
+  return el("td", { role: "cell", class: kind, "data-label": label || null }, ...children);
+}

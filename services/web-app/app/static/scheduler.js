@@ -1,0 +1,171 @@
+/** The scheduler page: puts state, feed, toasts and dialogs together. */
+
+import { ApiError, get, post } from "./api.js";
+import { ConnectionView } from "./connection.js";
+import { el, need, tick } from "./dom.js";
+import { Feed } from "./feed.js";
+import { FindingsDialog } from "./findings.js";
+import { render } from "./render.js";
+import { isFinal, isRunEvent, isTaskUpdate, reduce } from "./state.js";
+import { TaskForm } from "./task_form.js";
+import { parseTime } from "./time.js";
+import { Toasts } from "./toasts.js";
+
+/** @import { Envelope, Overview, Task } from "./types.js" */
+/** @import { Action } from "./state.js" */
+/** @import { Answer, Status } from "./feed.js" */
+
+const TASKS_REFRESH = 30_000;
+/** A due time may be this long ago before the page asks for the next one; spread, so that pages do not ask at once. */
+const DUE_GRACE = 3000 + Math.random() * 5000;
+
+/** @type {Overview} */
+let state = JSON.parse(need("state", HTMLScriptElement).text);
+/** @type {Set<number>} */
+const starting = new Set();
+let tasksLoadedAt = Date.now();
+
+const connection = new ConnectionView();
+const toasts = new Toasts(need("toasts", HTMLElement));
+const findings = new FindingsDialog((id) => state.recent.find((run) => run.id === id));
+const taskForm = new TaskForm((task) => {
+  dispatch({ type: "task_created", task });
+  toasts.showSuccess("Task created", `${task.name} scans ${task.host_name}.`);
+});
+const feed = new Feed({
+  cursor: state.cursor,
+  onEvent: receive,
+  onStatus: showStatus,
+  onResync: reload,
+  openSocket,
+  request,
+});
+
+/** @param {Action} action */
+function dispatch(action) {
+  state = reduce(state, action);
+  render(state, starting);
+}
+
+/** @param {Envelope} event */
+function receive(event) {
+  if (isTaskUpdate(event) && (isFinal(event.data.status) || !isRunEvent(event))) toasts.showUpdate(event);
+  dispatch({ type: "event", event });
+}
+
+/** @param {Status} status */
+function showStatus(status) {
+  connection.show(status);
+  if (status.kind !== "signed_out") return;
+  const banner = need("banner", HTMLElement);
+  banner.replaceChildren(
+    "You are signed out, so this page is no longer up to date. ",
+    el("a", { class: "link", href: `/login?next=${encodeURIComponent(location.pathname + location.hash)}` }, "Sign in again"),
+  );
+  banner.hidden = false;
+}
+
+async function reload() {
+  const overview = await get("/api/overview");
+  dispatch({ type: "loaded", overview });
+  return overview.cursor;
+}
+
+/** @param {string} path */
+function openSocket(path) {
+  const socket = new WebSocket(new URL(path, location.href.replace(/^http/, "ws")));
+  Object.assign(window, { ws: socket });
+  return socket;
+}
+
+/**
+ * @param {string} path
+ * @returns {Promise<Answer>}
+ */
+async function request(path) {
+  try {
+    return { status: 200, body: await get(path), retryAfter: null };
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return { status: error.status, body: null, retryAfter: error.retryAfter };
+  }
+}
+
+/** @param {number} taskId */
+async function run(taskId) {
+  const task = state.tasks.find((one) => one.id === taskId);
+  if (!task || starting.has(taskId)) return;
+  starting.add(taskId);
+  render(state, starting);
+  try {
+    const accepted = await post(`/api/scheduled-tasks/${taskId}/run`);
+    starting.delete(taskId);
+    dispatch({ type: "run_accepted", run: accepted });
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    starting.delete(taskId);
+    render(state, starting);
+    toasts.showProblem(`${task.name} was not started`, error.message);
+  }
+}
+
+async function signOut() {
+  try {
+    await post("/api/auth/logout");
+    feed.stop();
+    location.assign("/login");
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    toasts.showProblem("Not signed out", error.message);
+  }
+}
+
+/** Ask for the next due times once one of those shown has passed. */
+async function refreshDueTimes() {
+  const now = Date.now();
+  const passed = state.tasks.some((task) => task.enabled && task.next_due_at && parseTime(task.next_due_at) + DUE_GRACE < now);
+  if (!passed || document.hidden || now - tasksLoadedAt < TASKS_REFRESH || feed.status.kind === "signed_out") return;
+  tasksLoadedAt = now;
+  try {
+    dispatch({ type: "tasks_loaded", tasks: await loadTasks() });
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error; // The connection's state tells of it already.
+  }
+}
+
+async function loadTasks() {
+  /** @type {Task[]} */
+  const tasks = [];
+  /** @type {string | null} */
+  let after = null;
+  do {
+    const page = await get(`/api/scheduled-tasks?limit=100${after === null ? "" : `&after=${encodeURIComponent(after)}`}`);
+    tasks.push(...page.items);
+    after = page.next;
+  } while (after !== null);
+  return tasks;
+}
+
+need("tasks", HTMLElement).addEventListener("click", (event) => {
+  const button = /** @type {Element} */ (event.target).closest("[data-action=run]");
+  const row = button?.closest("[data-task-id]");
+  if (button && row instanceof HTMLElement && button.getAttribute("aria-disabled") !== "true") void run(Number(row.dataset["taskId"]));
+});
+need("new-task", HTMLElement).addEventListener("click", () => taskForm.open(state.hosts));
+need("sign-out", HTMLElement).addEventListener("click", () => void signOut());
+for (const button of document.querySelectorAll("dialog [data-action=close]")) {
+  button.addEventListener("click", () => button.closest("dialog")?.close());
+}
+addEventListener("online", () => feed.wake());
+addEventListener("pageshow", (event) => event.persisted && feed.wake());
+document.addEventListener("visibilitychange", () => document.hidden || feed.wake());
+setInterval(() => {
+  tick();
+  connection.tick();
+  void refreshDueTimes();
+}, 1000);
+
+render(state, starting);
+connection.show(feed.status);
+feed.start();
+void findings.follow();

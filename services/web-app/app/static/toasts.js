@@ -1,0 +1,158 @@
+/**
+ * Toasts: at most five, dismissable, and patient while somebody looks at them. Failures stay until dismissed.
+ *
+ * F8 moves the focus to the newest one and back; Escape dismisses the one that has the focus.
+ */
+
+import { el, icon } from "./dom.js";
+import { resultView, tone } from "./result.js";
+
+/** @import { Envelope, TaskUpdate } from "./types.js" */
+
+export const MOST = 5;
+export const LIFETIME = 10_000;
+const STEP = 250;
+
+/** The stack in the corner. */
+export class Toasts {
+  #region;
+  /** Milliseconds that a toast has left; those that stay are not in here. @type {Map<HTMLElement, number>} */
+  #left = new Map();
+  /** Where the focus was before F8. @type {HTMLElement | null} */
+  #before = null;
+
+  /** @param {HTMLElement} region */
+  constructor(region) {
+    this.#region = region;
+    region.addEventListener("click", (event) => this.#click(event));
+    document.addEventListener("keydown", (event) => this.#key(event));
+    setInterval(() => this.#age(), STEP);
+  }
+
+  /**
+   * Tell of a run, or of a message that somebody sent.
+   *
+   * @param {Envelope & { data: TaskUpdate }} event
+   */
+  showUpdate({ id, data }) {
+    const failed = data.status === "failed";
+    const isRun = typeof data.host_id === "number";
+    const link = typeof data.result_data?.scan_id === "number" ? "See the findings" : "Show in recent activity";
+    this.#add(
+      failed ? "alert" : "status",
+      `toast ${tone(data.status, data.result_data ?? {})}`,
+      { "data-run-id": String(data.task_run_id), "data-event-id": id ?? null, "data-status": data.status },
+      [
+        el("p", { class: "toast-title" }, data.task_name),
+        data.host_name && el("p", { class: "quiet" }, data.host_name),
+        resultView(data.status, data.result_data ?? {}),
+        isRun && el("p", {}, el("a", { class: "link", href: `#run-${data.task_run_id}` }, link)),
+      ],
+      !failed,
+    );
+  }
+
+  /**
+   * Say what did not work.
+   *
+   * @param {string} title
+   * @param {string} sentence
+   */
+  showProblem(title, sentence) {
+    const body = [el("p", { class: "toast-title" }, icon("failed"), title), el("p", {}, sentence)];
+    this.#add("alert", "toast bad", {}, body, false);
+  }
+
+  /**
+   * Say that something worked.
+   *
+   * @param {string} title
+   * @param {string} sentence
+   */
+  showSuccess(title, sentence) {
+    const body = [el("p", { class: "toast-title" }, icon("ok"), title), el("p", {}, sentence)];
+    this.#add("status", "toast good", {}, body, true);
+  }
+
+  /**
+   * @param {"status" | "alert"} role
+   * @param {string} className
+   * @param {Record<string, string | null>} attributes
+   * @param {import("./dom.js").Child[]} body
+   * @param {boolean} leaves whether it goes by itself
+   */
+  #add(role, className, attributes, body, leaves) {
+    const toast = el("div", { class: className, role, ...attributes });
+    this.#region.prepend(toast);
+    // A live region must be there before what it announces.
+    toast.append(
+      el("div", { class: "toast-body" }, ...body),
+      el("button", { class: "button icon-button", type: "button", "data-action": "dismiss", "aria-label": "Dismiss" }, icon("close")),
+    );
+    if (leaves) this.#left.set(toast, LIFETIME);
+    while (this.#region.childElementCount > MOST) this.#remove(/** @type {HTMLElement} */ (this.#region.lastElementChild));
+  }
+
+  /** @param {HTMLElement} toast */
+  #remove(toast) {
+    const hadFocus = toast.contains(document.activeElement);
+    const neighbour = /** @type {HTMLElement | null} */ (toast.nextElementSibling ?? toast.previousElementSibling);
+    this.#left.delete(toast);
+    toast.remove();
+    if (!hadFocus) return;
+    if (neighbour) focusOn(neighbour);
+    else this.#giveBackFocus();
+  }
+
+  #giveBackFocus() {
+    if (this.#before?.isConnected) this.#before.focus();
+    this.#before = null;
+  }
+
+  #age() {
+    if (this.#paused()) return;
+    for (const [toast, left] of this.#left) {
+      if (left <= STEP) this.#remove(toast);
+      else this.#left.set(toast, left - STEP);
+    }
+  }
+
+  /** Nobody may miss a toast because the tab was hidden, a dialog lay over it, or because of reading slowly. */
+  #paused() {
+    return (
+      document.hidden ||
+      this.#region.matches(":hover") ||
+      this.#region.contains(document.activeElement) ||
+      document.querySelector("dialog[open]") !== null
+    );
+  }
+
+  /** @param {MouseEvent} event */
+  #click(event) {
+    const target = /** @type {Element} */ (event.target);
+    const toast = target.closest(".toast");
+    if (toast instanceof HTMLElement && target.closest("a, [data-action=dismiss]")) this.#remove(toast);
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    const inside = this.#region.contains(document.activeElement);
+    if (event.key === "F8") {
+      event.preventDefault();
+      if (inside) return this.#giveBackFocus();
+      const newest = this.#region.firstElementChild;
+      if (!(newest instanceof HTMLElement)) return;
+      this.#before = document.activeElement instanceof HTMLElement ? document.activeElement : null;
+      focusOn(newest);
+    } else if (event.key === "Escape" && inside) {
+      const toast = document.activeElement?.closest(".toast");
+      if (toast instanceof HTMLElement) this.#remove(toast);
+    }
+  }
+}
+
+/** @param {HTMLElement} toast */
+function focusOn(toast) {
+  const button = toast.querySelector("[data-action=dismiss]");
+  if (button instanceof HTMLElement) button.focus();
+}
