@@ -1,13 +1,19 @@
 """Hosts as a user may see them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, select, true
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session, selectinload
 
+from app.db.groups import groups_by_name
 from app.db.models import Host
 from app.domain.permissions import Access
+
+
+class HostExistsError(Exception):
+    """The name is taken; the message is a sentence for the one who asked."""
 
 
 def visible(column: InstrumentedAttribute[int], access: Access) -> ColumnElement[bool]:
@@ -27,6 +33,29 @@ def get_host(session: Session, access: Access, host_id: int) -> Host | None:
     """Return a host with its groups; None where there is none that `access` may see."""
     query = select(Host).where(Host.id == host_id, visible(Host.id, access)).options(selectinload(Host.groups))
     return session.scalar(query)
+
+
+def create_host(
+    session: Session, *, name: str, address: str, port: int, zone: str, groups: Collection[str] = ()
+) -> Host:
+    """Add a host to the caller's transaction.
+
+    Raises:
+        HostExistsError: the name is taken.
+        UnknownGroupError: one of `groups` does not exist.
+    """
+    host_id = session.scalar(
+        insert(Host)
+        .values(name=name, address=address, port=port, zone=zone)
+        .on_conflict_do_nothing(index_elements=[Host.name])
+        .returning(Host.id)
+    )
+    if host_id is None:
+        raise HostExistsError(f"There is a host called {name} already; choose another name.")
+    host = session.get_one(Host, host_id)
+    host.groups = groups_by_name(session, groups)
+    session.flush()
+    return host
 
 
 def host_json(host: Host) -> dict[str, Any]:

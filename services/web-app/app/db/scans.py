@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
 from app.db.hosts import visible
-from app.db.models import Finding, Run, Scan
+from app.db.models import Finding, Host, Run, Scan
 from app.domain.permissions import Access
+from app.domain.severity import Severity
+from app.domain.times import wire_time
 from app.domain.verdict import Verdict
 from app.domain.vuls_result import without_config
 
@@ -54,6 +56,43 @@ def get_scan(session: Session, access: Access, scan_id: int) -> Scan | None:
     return session.scalar(select(Scan).where(Scan.id == scan_id, visible(Scan.host_id, access)))
 
 
+def latest_scan(session: Session, access: Access, host_id: int) -> Scan | None:
+    """Return a host's newest scan; None where there is none, or `access` may not see the host."""
+    query = select(Scan).where(Scan.host_id == host_id, visible(Scan.host_id, access))
+    return session.scalar(query.order_by(Scan.id.desc()).limit(1))
+
+
 def findings_of(session: Session, scan_id: int) -> Sequence[Finding]:
-    """Return the findings of a scan that the caller was let see, by CVE."""
-    return session.scalars(select(Finding).where(Finding.scan_id == scan_id).order_by(Finding.cve_id)).all()
+    """Return the findings of a scan that the caller was let see: worst first, then by score and CVE."""
+    worst_first = case({str(severity): rank for rank, severity in enumerate(Severity)}, value=Finding.severity)
+    query = select(Finding).where(Finding.scan_id == scan_id)
+    return session.scalars(query.order_by(worst_first, Finding.score.desc().nulls_last(), Finding.cve_id)).all()
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """Return what HTTP bodies say of a finding."""
+    return {
+        "cve_id": finding.cve_id,
+        "severity": finding.severity,
+        "score": finding.score,
+        "title": finding.title,
+        "packages": finding.packages,
+    }
+
+
+def scan_json(session: Session, scan: Scan) -> dict[str, Any]:
+    """Return what HTTP bodies say of a scan, with its findings."""
+    return {
+        "id": scan.id,
+        "run_id": scan.run_id,
+        "host_id": scan.host_id,
+        "host_name": session.get_one(Host, scan.host_id).name,
+        "created_at": wire_time(scan.created_at),
+        "family": scan.family,
+        "release": scan.release,
+        "verdict": scan.verdict,
+        "reason": scan.reason,
+        "demo": scan.demo,
+        "package_count": scan.package_count,
+        "findings": [finding_json(finding) for finding in findings_of(session, scan.id)],
+    }

@@ -1,0 +1,29 @@
+"""Asks the instances of this host through their root-only sockets."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+DEFAULT = "/run/vuls-web-*-admin/admin.sock"
+
+
+def find(given: list[str] | None) -> list[Path]:
+    """Return the named sockets, or those of all instances on this host."""
+    if given:
+        return [Path(path) for path in given]
+    return sorted(Path("/").glob(DEFAULT.lstrip("/")))
+
+
+def ask(path: Path, method: str, route: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401  (query parameters)
+    """Return the JSON answer of one instance.
+
+    Raises:
+        httpx.HTTPError: nobody answers, or with an error.
+    """
+    transport = httpx.HTTPTransport(uds=str(path))
+    with httpx.Client(transport=transport, base_url="http://admin", timeout=httpx.Timeout(5, read=660)) as client:
+        response = client.request(method, route, params=parameters)
+        response.raise_for_status()
+        body: dict[str, Any] = response.json()
+        return body

@@ -1,0 +1,38 @@
+"""The database behind a verb."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.orm import Session
+
+from app.cli.output import fail
+from app.config import get_settings
+from app.db.engine import make_engine, session_factory
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """Give a session whose changes are committed at the end, or end with a sentence about the database."""
+    settings = get_settings()
+    engine = make_engine(settings)
+    try:
+        with session_factory(engine).begin() as session:
+            yield session
+    except OperationalError as error:
+        fail(
+            f"the database {settings.database_name} on {settings.database_host} does not answer: {first_line(error)}",
+            "look at `systemctl status postgresql` there, and at VULS_DATABASE_* here",
+        )
+    except ProgrammingError as error:
+        fail(
+            f"the database refuses: {first_line(error)}",
+            "run `vulsctl db upgrade`; if that has been done, this host's database role may not do it",
+        )
+    finally:
+        engine.dispose()
+
+
+def first_line(error: OperationalError | ProgrammingError) -> str:
+    """Return what the server said, without the statement."""
+    return str(error.orig).strip().partition("\n")[0]
