@@ -70,17 +70,16 @@ build_image() {
         --change 'LABEL vuls-live.image=vuls' "$archive" "$1" >/dev/null
 }
 
-# adopt_image TAG: takes somebody else's image.
-adopt_image() {
-    docker image inspect "$ADOPTED" >/dev/null 2>&1 || docker pull "$ADOPTED" ||
+# find_adopted: makes sure that somebody else's image is here.
+find_adopted() {
+    [[ -n $(image_id "$ADOPTED") ]] || docker pull "$ADOPTED" ||
         fail "image $ADOPTED can be neither found nor pulled" "there is no Vuls to scan with" \
             "load it with docker load, or call without VULS_IMAGE to build Vuls from source"
-    docker tag "$ADOPTED" "$1"
 }
 
 content_tag() {
     if [[ -n $ADOPTED ]]; then
-        printf '%s:%s\n' "$IMAGE" "$(printf '%s' "$ADOPTED" | sha12)"
+        printf '%s:%s\n' "$IMAGE" "$(image_id "$ADOPTED" | sha12)"
     else
         printf '%s:%s\n' "$IMAGE" "$({ recipe; [[ -z $BINARY ]] || cat "$BINARY"; } | sha12)"
     fi
@@ -121,11 +120,12 @@ need_engine
 mkdir -p "$STORE" "$CACHE/images"
 exec 9>"$STORE/.lock"
 flock 9
+[[ -z $ADOPTED ]] || find_adopted
 TAG="$(content_tag)"
 if [[ -z $(image_id "$TAG") ]]; then
     WORK="$(mktemp -d "$STORE/image.XXXXXX")"
     trap 'rm -rf "$WORK"' EXIT
-    if [[ -n $ADOPTED ]]; then adopt_image "$TAG"; else build_image "$TAG"; fi
+    if [[ -n $ADOPTED ]]; then docker tag "$ADOPTED" "$TAG"; else build_image "$TAG"; fi
 fi
 [[ $(image_id "$TAG") == "$(image_id "$IMAGE:local")" ]] || docker tag "$TAG" "$IMAGE:local"
 save "$TAG"

@@ -42,7 +42,7 @@ pinned_go() {
 
 # compile PACKAGE OUTPUT ARGUMENTS...: the flags are those of Vuls's own releases.
 compile() {
-    nice go build "${@:3}" -trimpath -o "$2" \
+    go build "${@:3}" -trimpath -o "$2" \
         -ldflags "-s -w -X $MODULE/config.Version=$VERSION -X $MODULE/config.Revision=pkg" "$1"
 }
 
