@@ -52,6 +52,15 @@ sha12() {
     sha256sum | cut -c1-12
 }
 
+# heartbeat TEXT: says every 20 s that the work goes on, until killed. Waits without a program of its own (a read
+# that nothing answers), because a sleep would outlive the kill.
+heartbeat() {
+    while true; do
+        read -rt 20 <> <(:) || true
+        log "$1 (still at it)"
+    done
+}
+
 # with_heartbeat TEXT COMMAND...: run a command whose output nobody wants to read, saying every 20 s that it
 # still runs. Its output goes to a log file, whose end is printed when it fails; its exit status is returned.
 with_heartbeat() {
@@ -60,7 +69,7 @@ with_heartbeat() {
     mkdir -p "$LOCAL/log"
     out="$LOCAL/log/$ME-$BASHPID.log"
     log "$text"
-    (while sleep 20; do log "$text (still at it)"; done) &
+    heartbeat "$text" 9>&- &
     beat=$!
     "$@" >"$out" 2>&1 || status=$?
     kill "$beat" 2>/dev/null || true

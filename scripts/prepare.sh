@@ -78,7 +78,7 @@ uv_sync() {
     [[ -z ${PIP_CERT:-} ]] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"
     [[ -x $1/bin/pip ]] || python3 -m venv --clear "$1"
     UV_CACHE_DIR="$CACHE/uv" UV_NATIVE_TLS=1 UV_HTTP_TIMEOUT=180 \
-        "$uv" pip sync --python "$1/bin/python" --require-hashes --no-build --compile-bytecode "$2"
+        "$uv" pip sync --python "$1/bin/python" --require-hashes --no-build "$2"
 }
 
 # environment DIRECTORY LOCK: a virtual environment with exactly the locked packages.
