@@ -113,6 +113,15 @@ host_arguments() {
     )
 }
 
+# raise_inotify_limit: a booted host takes six inotify instances, and the kernel's usual limit is 128 for all of root.
+# Holds until the machine restarts.
+raise_inotify_limit() {
+    local setting=/proc/sys/fs/inotify/max_user_instances
+    (($(<"$setting") >= 1024)) && return
+    log "raising fs.inotify.max_user_instances from $(<"$setting") to 1024"
+    printf '1024\n' >"$setting" || log "that was refused; with many hosts, units may fail for lack of it"
+}
+
 # wait_for_boot NAME: until systemd has started everything; says which units are ill.
 wait_for_boot() {
     local name="$1" deadline=$((SECONDS + 90)) state=

@@ -21,7 +21,7 @@ trap 'exit 0' INT TERM
 
 for host in "${HOSTS[@]}"; do
     # The prefix stands before each line; colours and carriage returns of the console are dropped.
-    docker logs --follow --tail 20 "$host" > >(sed -u "s/\x1b\[[0-9;]*[A-Za-z]//g; s/\r//g; s/^/$host | /") 2>&1 &
+    docker logs --follow --tail 20 "$host" > >(sed -u "s/\x1b\[[0-9;?]*[A-Za-z]//g; s/\x1b[@-Z]//g; s/\r//g; s/^/$host | /") 2>&1 &
     FOLLOWERS+=($!)
 done
 wait

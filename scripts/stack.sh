@@ -107,6 +107,7 @@ create() {
     local entry
     need_engine
     refuse_strangers
+    raise_inotify_limit
     create_network
     for entry in "${HOSTS[@]}"; do
         # shellcheck disable=SC2086  # three words, of which the last may be missing
