@@ -15,12 +15,16 @@ from executor.feed import Feed
 from executor.gate import Gate
 from executor.jobs import Job
 from executor.problems import UnknownJob
-from executor.schema import Health, JobId, JobView, PhaseEvent, ScanRequest
+from executor.schema import Health, JobId, JobView, PhaseEvent, ProblemDetails, ScanRequest
 from executor.settings import Settings
 from executor.store import Store
 from executor.supervisor import Supervisor
 
 MAX_BODY = 4096
+PROBLEM = {
+    "description": "A problem document (RFC 9457)",
+    "content": {"application/problem+json": {"schema": ProblemDetails.model_json_schema()}},
+}
 
 
 class Parts:
@@ -68,6 +72,7 @@ def create_app(parts: Parts, api_key: bytes) -> ASGIApp:
         title="docker-executor",
         lifespan=lifespan,
         max_body_size=MAX_BODY,
+        responses={"default": PROBLEM},
         docs_url=None,
         redoc_url=None,
     )

@@ -74,6 +74,16 @@ class PhaseEvent(BaseModel):
     phase: str
 
 
+class ProblemDetails(BaseModel):
+    """An error (RFC 9457); `code` is for programs, `detail` for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+
+
 class Health(BaseModel):
     """What the executor depends on. `degraded` scans, but assesses nothing; `ill` cannot scan."""
 

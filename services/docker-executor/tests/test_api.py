@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -250,6 +251,21 @@ async def test_the_stream_tells_every_move_and_then_ends(client: httpx.AsyncClie
     assert await asyncio.wait_for(listen(), 5) == [("phase", "cancelled"), ("end", "cancelled")]
 
 
+async def test_the_description_tells_of_problem_documents_and_of_nothing_else(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    calls = {(method, path): call for path, methods in paths.items() for method, call in methods.items()}
+    assert set(calls) == {
+        ("post", "/scan"),
+        ("get", "/jobs/{job_id}"),
+        ("delete", "/jobs/{job_id}"),
+        ("get", "/jobs/{job_id}/events"),
+        ("get", "/health"),
+    }
+    for call in calls.values():
+        assert "application/problem+json" in call["responses"]["default"]["content"]
+        assert "422" not in call["responses"]
+
+
 async def test_health_says_what_is_wrong(client: httpx.AsyncClient) -> None:
     answer = await client.get("/health")
     assert answer.status_code == 503
@@ -282,6 +298,20 @@ async def test_a_job_fails_with_the_reason_when_the_engine_stays_away(deploy: Ca
         job = await wait_for(client, "run-1", "failed", seconds=20)
     assert job["error"]["code"] == "engine_unreachable"
     assert "docker.service" in job["error"]["sentence"]
+
+
+async def test_a_job_is_cancelled_in_time_although_the_engine_hangs(deploy: Callable[..., Deployment]) -> None:
+    executor = deploy()
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(executor.path / "engine.sock"))
+        engine.listen(64)  # connections are accepted by the kernel, and never answered
+        executor.settings["engine"] = f"unix://{executor.path}/engine.sock"
+        executor.start()
+        async with executor.client() as client:
+            await submit(client, "run-1")
+            await wait_for(client, "run-1", "preparing")
+            await client.delete("/jobs/run-1")
+            await wait_for(client, "run-1", "cancelled", seconds=5)
 
 
 async def test_a_broken_targets_file_is_the_deployments_fault(deploy: Callable[..., Deployment]) -> None:

@@ -13,7 +13,12 @@ import httpx
 import pytest
 from docker.models.containers import Container
 
+from executor.engine import Engine
+from executor.jobs import ScanType, State, Step
 from executor.settings import Settings
+from executor.store import Store
+from executor.targets import Target
+from executor.workspace import Workspace
 from tests.harness import DEMO_DATA, Deployment, read, submit, wait_for, wait_until
 from tests.targets import SshHost, output, silent_host, ssh_host
 
@@ -32,6 +37,23 @@ def engine() -> Iterator[docker.DockerClient]:
 def host(engine: docker.DockerClient) -> Iterator[SshHost]:
     with ssh_host(engine) as made:
         yield made
+
+
+@pytest.fixture
+def deploy(engine: docker.DockerClient, deploy: Callable[..., Deployment]) -> Iterator[Callable[..., Deployment]]:
+    """Return the common fixture's function, but remove what a failed test leaves at the engine."""
+    made: list[Deployment] = []
+
+    def make(**settings: object) -> Deployment:
+        made.append(deploy(**settings))
+        return made[-1]
+
+    yield make
+    for deployment in made:
+        if deployment.process is not None:
+            deployment.stop(signal.SIGKILL)
+        for container in containers_of(engine, deployment):
+            container.remove(force=True)
 
 
 @pytest.fixture
@@ -61,8 +83,13 @@ def for_silence(deployment: Deployment, target: dict[str, object]) -> Deployment
     return deployment
 
 
+def settings_of(deployment: Deployment) -> Settings:
+    """Return the settings as the executor reads them."""
+    return Settings.model_validate(deployment.settings)
+
+
 def containers_of(engine: docker.DockerClient, deployment: Deployment) -> list[Container]:
-    instance = Settings(state_dir=deployment.state_dir, container_uid=10001).instance
+    instance = settings_of(deployment).instance
     return engine.containers.list(all=True, filters={"label": f"vuls-live.executor={instance}"}, ignore_removed=True)
 
 
@@ -239,6 +266,32 @@ async def test_a_job_whose_container_is_gone_is_lost(
         async with executor.client() as client:
             job = await wait_for(client, "run-1", "lost", seconds=10)
     assert job["error"]["code"] == "container_lost"
+    await leaves_nothing(engine, executor)
+
+
+@pytest.mark.parametrize("crashed_in", [State.PREPARING, State.SCANNING])
+async def test_a_container_that_was_made_but_never_started_runs_once(
+    engine: docker.DockerClient, deploy: Callable[..., Deployment], crashed_in: State
+) -> None:
+    nobody_listens: dict[str, object] = {"address": "127.0.0.1", "port": 1, "user": "vuls"}
+    executor = for_silence(deploy(), nobody_listens)
+    settings = settings_of(executor)
+    settings.jobs_dir.mkdir(parents=True)
+    store = Store(executor.state_dir / "jobs.sqlite3")
+    store.add("run-1", "web-1", ScanType.FAST)
+    job = store.move("run-1", State.PREPARING)
+    Workspace(settings, "run-1").prepare(job, Target.model_validate(nobody_listens))
+    Engine(settings).create(job, Step.SCAN)
+    if crashed_in is State.SCANNING:
+        store.move("run-1", State.SCANNING)
+    store.close()
+    [made] = containers_of(engine, executor)
+    assert made.status == "created"
+    executor.start()
+    async with executor.client() as client:
+        job_after = await wait_for(client, "run-1", "done")
+    assert sum("Start scanning" in line for line in job_after["log"]) == 1
+    assert job_after["scan_exit"] == 1
     await leaves_nothing(engine, executor)
 
 
