@@ -27,10 +27,10 @@ _COMPONENT_ROLES: dict[Component, str] = {
     "worker": "vuls_worker_{zone}",
     "cli": "vuls_owner",
 }
-_TABLES = (
-    "finding, scan, event, run, scheduled_task, host_group_member, user_group, user_session, api_token, login_failure,"
-    " host, app_user, host_group"
-)
+_TABLES = (  # in an order that foreign keys allow
+    "finding", "scan", "event", "run", "scheduled_task", "host_group_member", "user_group", "user_session", "api_token",
+    "login_failure", "host", "app_user", "host_group",
+)  # fmt: skip
 _PASSWORD = "only-for-tests"
 
 
@@ -62,7 +62,7 @@ class Database:
 
     def empty(self) -> None:
         """Delete all rows; the epoch stays."""
-        self.execute(f"TRUNCATE {_TABLES}")
+        self.execute("; ".join(f"DELETE FROM {table}" for table in _TABLES))  # faster than TRUNCATE on few rows
 
     def settings(self, component: Component, **more: Any) -> Settings:
         """Return the settings of a component that uses this database and the test Redis."""
@@ -97,8 +97,8 @@ class Database:
         return {f"VULS_{name.upper()}": str(value) for name, value in values.items()}
 
 
-def create_database(url: str) -> Database:
-    """Create the roles (shared by the cluster) and a migrated database of a fresh name."""
+def create_database(url: str, *, migrated: bool = True) -> Database:
+    """Create the roles (shared by the cluster) and a database of a fresh name."""
     database = Database(url, f"vuls_test_{secrets.token_hex(4)}")
     with psycopg.connect(url, autocommit=True) as connection:
         # Other sessions may be creating the same roles in this cluster.
@@ -124,7 +124,8 @@ def create_database(url: str) -> Database:
         )
         connection.execute("SELECT pg_advisory_unlock(4713)")
     database.execute("ALTER SCHEMA public OWNER TO vuls_owner")
-    migrate.upgrade(database.settings("cli"))
+    if migrated:
+        migrate.upgrade(database.settings("cli"))
     return database
 
 

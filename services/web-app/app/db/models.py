@@ -3,7 +3,19 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Double, ForeignKey, Identity, Index, SmallInteger, Text, UniqueConstraint, func, text
+from sqlalchemy import (
+    BigInteger,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import BYTEA, INET, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -13,6 +25,13 @@ FIRST_SYSTEM_ID = 1_000_000  # ids below are the deployment's: hosts and tasks t
 class Base(DeclarativeBase):
     """Maps Python types to the column types that the migrations use."""
 
+    # PostgreSQL's own names, so that the migrations need not spell them out.
+    metadata = MetaData(
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        }
+    )
     type_annotation_map = {  # noqa: RUF012  (SQLAlchemy's own form)
         int: BigInteger,
         str: Text,

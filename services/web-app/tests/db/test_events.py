@@ -1,0 +1,159 @@
+"""No reader ever passes over an event, whatever writers do."""
+
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import NoResultFound
+
+from app.db.engine import make_async_engine, make_engine, session_factory
+from app.db.events import head, load_event, oldest_sequence, read_events, record_event
+from app.domain.cursor import Cursor
+from tests.conftest import Sessions, SettingsMaker
+from tests.services import Database
+
+Maker = Callable[..., Sessions]
+WRITERS, EVENTS_EACH = 8, 40
+
+
+def write(sessions: Sessions, number: int) -> int:
+    with sessions.begin() as session:
+        return record_event(session, "notice", None, {"number": number}).id
+
+
+def numbers(sessions: Sessions, after: int = 0) -> list[int]:
+    with sessions() as session:
+        return [event.data["number"] for event in read_events(session, after, 1000)[1]]
+
+
+def test_a_long_transaction_gets_its_place_when_it_commits(sessions_as: Maker) -> None:
+    web = sessions_as("web")
+    with web() as slow:
+        record_event(slow, "notice", None, {"number": 1})
+        write(web, 2)
+        with web() as session:
+            seen = head(session)
+        assert numbers(web) == [2]
+        slow.commit()
+    assert numbers(web, after=seen.sequence) == [1]
+    assert numbers(web) == [2, 1]
+
+
+def test_a_transaction_that_idles_holds_up_nobody(sessions_as: Maker) -> None:
+    web = sessions_as("web")
+    with web() as idle:
+        record_event(idle, "notice", None, {"number": 1})
+        for number in (2, 3):
+            write(web, number)
+        assert numbers(web) == [2, 3]
+        idle.rollback()
+    assert numbers(web) == [2, 3]
+
+
+def test_interleaved_writers_never_make_a_reader_skip_an_event(sessions_as: Maker) -> None:
+    """Each writer holds several transactions open at once and commits them in another order than it wrote them."""
+    web = sessions_as("web", database_pool_size=2 * WRITERS + 1)
+    done = threading.Event()
+    seen: list[int] = []
+
+    def writer(number: int) -> None:
+        chance = random.Random(number)
+        for batch in range(0, EVENTS_EACH, 4):
+            opened = [web() for _ in range(2)]
+            for offset, session in enumerate(opened * 2):
+                record_event(session, "notice", None, {"number": number * 1000 + batch + offset})
+            chance.shuffle(opened)
+            for session in opened:
+                session.commit()
+                session.close()
+
+    def read(after: int) -> int:
+        with web() as session:
+            events = read_events(session, after, 7)[1]
+        seen.extend(event.data["number"] for event in events)
+        return events[-1].cursor.sequence if events else after
+
+    def reader() -> None:
+        after = 0
+        while not done.is_set():
+            after = read(after)
+        while (further := read(after)) != after:
+            after = further
+
+    with ThreadPoolExecutor(WRITERS + 1) as pool:
+        reading = pool.submit(reader)
+        for writing in [pool.submit(writer, number) for number in range(WRITERS)]:
+            writing.result()
+        done.set()
+        reading.result()
+    assert len(seen) == len(set(seen)) == WRITERS * EVENTS_EACH
+
+
+def test_one_transactions_events_keep_their_order(sessions_as: Maker) -> None:
+    web = sessions_as("web")
+    with web.begin() as session:
+        for number in range(5):
+            record_event(session, "notice", None, {"number": number})
+    assert numbers(web) == [0, 1, 2, 3, 4]
+
+
+def test_a_committed_event_is_loaded_with_its_cursor_and_an_open_one_is_not(sessions_as: Maker) -> None:
+    web = sessions_as("web")
+    with web() as session:
+        event = record_event(session, "notice", None, {"number": 1})
+        with pytest.raises(NoResultFound):
+            load_event(session, event.id)
+        session.commit()
+        stored = load_event(session, event.id)
+        assert stored.cursor == head(session)
+
+
+def test_reading_is_bounded_and_goes_on_where_it_ended(sessions_as: Maker) -> None:
+    web = sessions_as("web")
+    for number in range(5):
+        write(web, number)
+    with web() as session:
+        _, first = read_events(session, 0, 2)
+        _, rest = read_events(session, first[-1].cursor.sequence, 10)
+        assert [event.data["number"] for event in first + rest] == list(range(5))
+        assert oldest_sequence(session) == first[0].cursor.sequence
+
+
+def test_an_empty_log_has_a_head_and_an_epoch(sessions_as: Maker) -> None:
+    with sessions_as("web")() as session:
+        epoch, events = read_events(session, 0, 10)
+        assert (head(session), events, oldest_sequence(session)) == (Cursor(epoch, 0), [], 1)
+
+
+@pytest.mark.parametrize("column", ["system_identifier", "timeline"])
+@pytest.mark.parametrize("component", ["web", "worker", "scheduler"])
+def test_another_history_begins_another_epoch_at_the_next_connection(
+    make_settings: SettingsMaker, database: Database, column: str, component: str
+) -> None:
+    def epoch() -> str:
+        engine = make_engine(make_settings(component))
+        try:
+            with session_factory(engine)() as session:
+                return read_events(session, 0, 1)[0]
+        finally:
+            engine.dispose()
+
+    before = epoch()
+    assert epoch() == before
+    database.execute(f"UPDATE event_epoch SET {column} = 'of another cluster'")
+    after = epoch()
+    assert after != before
+    assert epoch() == after
+
+
+async def test_the_asynchronous_engine_compares_the_epoch_too(make_settings: SettingsMaker, database: Database) -> None:
+    ((before,),) = database.execute("SELECT epoch FROM event_epoch")
+    database.execute("UPDATE event_epoch SET timeline = '000000FF'")
+    engine = make_async_engine(make_settings("web"))
+    async with engine.connect() as connection:
+        after = (await connection.execute(text("SELECT epoch FROM event_epoch"))).scalar_one()
+    await engine.dispose()
+    assert after != before

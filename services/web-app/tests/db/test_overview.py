@@ -1,0 +1,51 @@
+"""The overview is one moment's truth, and names the cursor it is true at."""
+
+from collections.abc import Callable
+
+import orjson
+import pytest
+
+from app.db.events import head, read_events
+from app.db.overview import overview
+from app.db.runs import claim_run, finish_run, open_runs
+from app.domain.cursor import Cursor
+from app.domain.permissions import Access, Role
+from tests.conftest import Sessions
+from tests.db.rows import queue_run
+
+Maker = Callable[..., Sessions]
+ADMIN = Access(1, "root", Role.ADMIN, None)
+
+
+def test_what_commits_while_it_is_read_is_in_neither_or_in_both_cursor_and_rows(sessions_as: Maker) -> None:
+    web = sessions_as("web")
+    first, _ = queue_run(web, "vuls-target-1")
+    with web() as session:
+        page = overview(session, ADMIN)
+        queue_run(web, "vuls-target-2")
+        assert [run.id for run in open_runs(session, ADMIN)] == [first.id]
+    assert [run["id"] for run in page["running"]] == [first.id]
+    cursor = Cursor.parse(page["cursor"])
+    with web() as session:
+        assert len(read_events(session, cursor.sequence, 10)[1]) == 1
+        assert head(session).epoch == cursor.epoch
+
+
+@pytest.mark.parametrize("sees_all", [True, False])
+def test_it_shows_open_and_finished_runs_of_the_users_hosts(sessions_as: Maker, sees_all: bool) -> None:
+    web, worker = sessions_as("web"), sessions_as("worker")
+    done, _ = queue_run(web, "vuls-target-1")
+    waiting, _ = queue_run(web, "vuls-target-2")
+    with worker.begin() as session:
+        claim = claim_run(session, done.id, "a", 30)
+        assert claim is not None
+        finish_run(session, claim.run, "success", {"verdict": "assessed", "vulnerabilities": 9})
+    access = ADMIN if sees_all else Access(2, "vera", Role.VIEWER, frozenset({done.host_id}))
+    with web() as session:
+        page = overview(session, access)
+    assert [run["result_data"]["vulnerabilities"] for run in page["recent"]] == [9]
+    assert [run["id"] for run in page["running"]] == ([waiting.id] if sees_all else [])
+    assert [host["name"] for host in page["hosts"]] == ["vuls-target-1", "vuls-target-2"][: 2 if sees_all else 1]
+    assert len(page["tasks"]) == (2 if sees_all else 1)
+    assert page["user"] == {"id": access.user_id, "name": access.name, "role": str(access.role)}
+    assert orjson.loads(orjson.dumps(page)) == page

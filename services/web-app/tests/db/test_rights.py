@@ -1,0 +1,137 @@
+"""Each database role reaches what its component needs, and a zone's worker its zone only."""
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.orm import Session
+
+from app.config import Component
+from app.db.events import read_events, record_event
+from app.db.models import Event, Host, Run
+from app.db.runs import cancel_run, claim_run
+from tests.conftest import Sessions, SettingsMaker
+from tests.db.rows import add_host, queue_run
+
+Maker = Callable[..., Sessions]
+
+
+@pytest.fixture
+def two_zones(sessions_as: Maker) -> tuple[Run, Run]:
+    """A queued run in the zone `default` and one in the zone `other`."""
+    web = sessions_as("web")
+    return queue_run(web, "vuls-target-1", "default")[0], queue_run(web, "vuls-target-2", "other")[0]
+
+
+@pytest.mark.parametrize("zone", ["default", "other"])
+def test_a_worker_sees_its_zones_rows_only(sessions_as: Maker, two_zones: tuple[Run, Run], zone: str) -> None:
+    mine = two_zones[0] if zone == "default" else two_zones[1]
+    with sessions_as("worker", zone=zone)() as session:
+        assert list(session.scalars(select(Host.id))) == [mine.host_id]
+        assert list(session.scalars(select(Run.id))) == [mine.id]
+        assert [event.data["task_run_id"] for event in read_events(session, 0, 10)[1]] == [mine.id]
+
+
+def test_a_worker_cannot_claim_or_end_another_zones_run(sessions_as: Maker, two_zones: tuple[Run, Run]) -> None:
+    with sessions_as("worker").begin() as session:
+        assert claim_run(session, two_zones[1].id, "a", 30) is None
+        assert cancel_run(session, two_zones[1].id) is None
+
+
+def move_run(session: Session, _: Run) -> None:
+    session.execute(text("UPDATE run SET zone = 'other'"))
+
+
+def tell_of_it(session: Session, foreign: Run) -> None:
+    record_event(session, "task_update", foreign.host_id, {})
+
+
+def bring_a_scan(session: Session, foreign: Run) -> None:
+    values = {"run": foreign.id, "host": foreign.host_id}
+    session.execute(
+        text(
+            "INSERT INTO scan (run_id, host_id, attempt, family, release, verdict, package_count, result)"
+            " VALUES (:run, :host, 1, 'debian', '12', 'assessed', 0, '{}')"
+        ),
+        values,
+    )
+
+
+@pytest.mark.parametrize("attack", [move_run, tell_of_it, bring_a_scan])
+def test_a_worker_cannot_write_another_zones_rows(
+    sessions_as: Maker, two_zones: tuple[Run, Run], attack: Callable[[Session, Run], None]
+) -> None:
+    with sessions_as("worker")() as session, pytest.raises(ProgrammingError, match=r"policy|permission denied"):
+        attack(session, two_zones[1])
+
+
+@pytest.mark.parametrize("component", ["web", "scheduler", "worker"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE public.mine (id int)",
+        "ALTER TABLE run ADD COLUMN mine int",
+        "DROP TABLE event",
+        "ALTER TABLE run DISABLE ROW LEVEL SECURITY",
+        "CREATE POLICY mine ON run USING (true)",
+        "CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "UPDATE event SET data = '{}'",
+        "DELETE FROM event",
+        "DELETE FROM run",
+        "UPDATE event_epoch SET epoch = 'x'",
+        "SELECT nextval('event_seq')",
+        "SELECT new_epoch()",
+        "SET ROLE vuls_owner",
+    ],
+)
+def test_no_component_changes_the_schema_or_rewrites_history(
+    make_settings: SettingsMaker, component: Component, statement: str
+) -> None:
+    with connect(make_settings, component) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(statement.encode())
+
+
+@pytest.mark.parametrize(
+    ("component", "statement"),
+    [
+        ("worker", "SELECT FROM app_user"),
+        ("worker", "SELECT FROM user_session"),
+        ("worker", "SELECT FROM api_token"),
+        ("worker", "SELECT FROM scheduled_task"),
+        ("worker", "INSERT INTO host (name, address) VALUES ('x', 'x')"),
+        ("worker", "UPDATE run SET task_name = 'x'"),
+        ("scheduler", "SELECT FROM app_user"),
+        ("scheduler", "SELECT token_hash FROM user_session"),
+        ("scheduler", "SELECT FROM api_token"),
+        ("scheduler", "SELECT FROM scan"),
+        ("scheduler", "UPDATE scheduled_task SET cron = '* * * * *'"),
+        ("scheduler", "UPDATE host SET address = 'x'"),
+        ("web", "UPDATE run SET host_id = 1"),
+        ("web", "INSERT INTO scan DEFAULT VALUES"),
+        ("web", "DELETE FROM finding"),
+    ],
+)
+def test_a_component_is_refused_what_another_does(
+    make_settings: SettingsMaker, component: Component, statement: str
+) -> None:
+    with connect(make_settings, component) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(statement.encode())
+
+
+def connect(make_settings: SettingsMaker, component: Component) -> psycopg.Connection:
+    return psycopg.connect(make_settings(component).database_url.replace("+psycopg", ""))
+
+
+def test_a_worker_may_tell_administrators_something(sessions_as: Maker) -> None:
+    with sessions_as("worker").begin() as session:
+        event = record_event(session, "task_update", None, {"status": "success"})
+    with sessions_as("web")() as session:
+        assert session.get_one(Event, event.id).seq is not None
+
+
+def test_ids_of_the_system_start_above_those_of_the_deployment(sessions_as: Maker) -> None:
+    with sessions_as("web").begin() as session:
+        fixed, own = add_host(session, "fixed", host_id=1), add_host(session, "own")
+    assert (fixed.id, own.id >= 1_000_000) == (1, True)
