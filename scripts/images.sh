@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the base images of the test hosts: Debian 12 and 13 that boot systemd.
-# Usage: images.sh build | tags
+# Usage: images.sh [build | tags]
 # An image is named after its recipe (scripts/images/ and the apt sources); the same recipe is never built twice,
 # and its archive stays in the cache directory for the day the engine's own storage is gone.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -74,7 +74,7 @@ build_all() {
     return "$status"
 }
 
-case ${1:-} in
+case ${1:-build} in
 build)
     as_root "$@"
     need_engine
@@ -84,5 +84,5 @@ build)
     build_all
     ;;
 tags) for suite in "${SUITES[@]}"; do content_tag "$suite"; done ;;
-*) usage_error "usage: images.sh build | tags" ;;
+*) usage_error "usage: images.sh [build | tags]" ;;
 esac
