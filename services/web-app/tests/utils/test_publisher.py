@@ -1,0 +1,101 @@
+"""Publishing wakes readers, and never costs the publisher more than two seconds."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from redis import Redis
+
+from app.config import Settings
+from app.domain.cursor import Cursor
+from app.domain.envelope import StoredEvent, envelope, task_update_data
+from app.utils.notification_service import (
+    NOTIFICATION_CHANNEL,
+    apublish_task_notification,
+    publish_task_notification,
+)
+from app.utils.notification_service.publisher import Publisher
+from tests.waiting import wait_until
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+EVENT = StoredEvent(Cursor("k3f9", 7), "task_update", 1, task_update_data(1, 14, "success", "Scan", {}, AT), AT)
+
+
+@pytest.fixture
+def messages(redis_client: Redis) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Subscribe to the channel; each call returns the next message."""
+    with redis_client.pubsub(ignore_subscribe_messages=True) as subscription:
+        subscription.subscribe(NOTIFICATION_CHANNEL)
+        subscription.get_message(timeout=5)
+
+        def following() -> dict[str, Any]:
+            message = wait_until(lambda: subscription.get_message(timeout=0.1))
+            found: dict[str, Any] = orjson.loads(message["data"])
+            return found
+
+        yield following
+
+
+def test_the_envelope_goes_out_and_the_log_says_so(
+    process_settings: Callable[..., Settings], messages: Callable[[], dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    process_settings("web")
+    with caplog.at_level(logging.INFO):
+        assert publish_task_notification(EVENT) is True
+    assert messages() == envelope(EVENT)
+    assert "Published task notification: success for task_run_id 14" in caplog.messages
+
+
+async def test_the_asynchronous_twin_does_the_same(
+    process_settings: Callable[..., Settings], messages: Callable[[], dict[str, Any]]
+) -> None:
+    process_settings("web")
+    assert await apublish_task_notification(EVENT) is True
+    assert messages() == envelope(EVENT)
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port where connections are taken and nothing is ever answered."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+@pytest.mark.parametrize("port", ["silent_port", "closed_port"])
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_dead_redis_is_given_up_within_two_seconds(
+    port: str, tls: bool, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(redis_host="127.0.0.1", redis_port=request.getfixturevalue(port), redis_tls=tls)
+    started = time.monotonic()
+    assert Publisher(settings).publish(EVENT) is False
+    assert time.monotonic() - started < 2
+    assert "Could not publish event k3f9-7" in caplog.text
+
+
+def test_a_publisher_recovers_with_redis(redis_client: Redis, make_settings: Callable[..., Settings]) -> None:
+    publisher = Publisher(make_settings("web"))
+    assert publisher.publish(EVENT)
+    redis_client.client_kill_filter(_type="normal", skipme=True)
+    wait_until(lambda: publisher.publish(EVENT), 3)
+
+
+def test_no_password_is_logged(caplog: pytest.LogCaptureFixture, closed_port: int) -> None:
+    settings = Settings(redis_host="127.0.0.1", redis_port=closed_port, redis_tls=False, redis_password="hush-hush")
+    with caplog.at_level(logging.DEBUG):
+        Publisher(settings).publish(EVENT)
+    assert "hush-hush" not in caplog.text
+    assert "hush-hush" not in repr(settings)
