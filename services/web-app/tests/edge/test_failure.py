@@ -1,0 +1,152 @@
+"""What an instance does while Redis or PostgreSQL is away, and on its admin socket."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from app.domain.envelope import StoredEvent
+from tests.edge.browser import Browser
+from tests.edge.conftest import World
+from tests.edge.forwarder import Forwarder
+from tests.edge.process import InstanceProcess, eventually
+from tests.services import Database
+
+SignIn = Callable[..., Browser]
+Happen = Callable[..., StoredEvent]
+
+
+@dataclass
+class Fragile:
+    """An instance whose ways to its services can be cut."""
+
+    instance: InstanceProcess
+    redis: Forwarder
+    database: Forwarder
+
+
+@pytest.fixture(scope="module")
+def cuttable(session_database: Database, start_instance: Callable[..., InstanceProcess]) -> Iterator[Fragile]:
+    settings = session_database.settings("web")
+    redis = Forwarder(settings.redis_host, settings.redis_port)
+    database = Forwarder(settings.database_host, settings.database_port)
+    instance = start_instance(
+        redis_host="127.0.0.1", redis_port=redis.port, database_host="127.0.0.1", database_port=database.port
+    )
+    yield Fragile(instance, redis, database)
+    instance.stop()
+
+
+@pytest.fixture
+def fragile(cuttable: Fragile, world: World, happen: Happen) -> Fragile:
+    assert world
+    first = str(happen("first").cursor)
+    with cuttable.instance.admin() as admin:
+        eventually(lambda: admin.get("/status").json()["cursor"] == first)
+    return cuttable
+
+
+def test_events_arrive_within_six_seconds_while_redis_is_away_and_at_once_after_it_is_back(
+    fragile: Fragile, sign_in: SignIn, happen: Happen, world: World
+) -> None:
+    browser = sign_in("admin", fragile.instance)
+    public = fragile.instance.client()
+    with browser.feed() as feed:
+        feed.next()
+        fragile.redis.cut()
+        try:
+            eventually(lambda: public.get("/readyz").json()["redis"] == "degraded")
+            assert public.get("/readyz").status_code == 200
+            happened = time.monotonic()
+            happen("while Redis is away")
+            assert feed.next(timeout=8)["data"]["task_name"] == "while Redis is away"
+            assert time.monotonic() - happened < 6
+            # A click is accepted, and this instance tells its own clients at once.
+            run = browser.http.post(f"/api/scheduled-tasks/{world.tasks[0]}/run")
+            assert run.status_code == 202
+            assert feed.next(timeout=8)["data"]["task_run_id"] == run.json()["id"]
+        finally:
+            fragile.redis.mend()
+        eventually(lambda: public.get("/readyz").json()["redis"] == "ok", timeout=15)
+        happened = time.monotonic()
+        happen("after Redis is back")
+        assert feed.next()["data"]["task_name"] == "after Redis is back"
+        assert time.monotonic() - happened < 2
+    assert "Could not publish" in fragile.instance.log
+
+
+def test_an_instance_without_its_database_is_not_ready_says_why_and_recovers_without_loss(
+    fragile: Fragile, sign_in: SignIn, happen: Happen
+) -> None:
+    browser = sign_in("admin", fragile.instance)
+    public = fragile.instance.client()
+    with browser.feed() as feed:
+        feed.next()
+        fragile.database.cut()
+        try:
+            eventually(lambda: public.get("/readyz").status_code == 503)
+            answer = public.get("/readyz")
+            assert (answer.json()["code"], answer.json()["release"]) == ("database_unavailable", "release-7")
+            assert public.get("/health").status_code == 200
+            refused = browser.http.get("/api/hosts")
+            assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
+            assert refused.headers["Retry-After"]
+            happen("while the database is away for this instance")
+        finally:
+            fragile.database.mend()
+        eventually(lambda: public.get("/readyz").status_code == 200, timeout=15)
+        assert feed.next(timeout=8)["data"]["task_name"] == "while the database is away for this instance"
+    assert "Traceback" not in fragile.instance.log
+
+
+def test_the_sockets_have_the_modes_that_their_users_need(instance: InstanceProcess) -> None:
+    assert instance.http_socket.stat().st_mode & 0o777 == 0o660
+    assert instance.admin_socket.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_admin_socket_tells_status_and_metrics(instance: InstanceProcess, sign_in: SignIn) -> None:
+    with sign_in("admin").feed() as feed, instance.admin() as admin:
+        feed.next()
+        status = admin.get("/status").json()
+        assert (status["ready"], status["clients"], status["users"]) == (True, 1, 1)
+        assert (status["instance"], status["release"], status["redis"]) == ("test:1", "release-7", "ok")
+        metrics = admin.get("/metrics").text
+    assert "vuls_clients 1.0" in metrics
+    assert "vuls_redis_connected 1.0" in metrics
+    assert "process_resident_memory_bytes" in metrics
+
+
+def test_a_drained_instance_takes_no_clients_and_sends_the_others_away(
+    start_instance: Callable[..., InstanceProcess], instance: InstanceProcess, sign_in: SignIn
+) -> None:
+    assert instance
+    leaving = start_instance()
+    browser = sign_in("admin", leaving)
+    with browser.feed() as feed, leaving.admin() as admin:
+        feed.next()
+        assert admin.post("/drain", params={"seconds": 0.5}).json() == {"drained": 1, "instance": "test:1"}
+        assert feed.next()["type"] == "reconnect"
+        assert feed.close_code() == 1012
+        assert leaving.client().get("/readyz").json()["code"] == "draining"
+        assert browser.http.get("/api/events").status_code == 503
+    assert leaving.stop() == 0
+    assert not leaving.admin_socket.exists()
+
+
+def test_the_log_has_no_query_strings_and_no_access_lines(
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen
+) -> None:
+    since = happen("one")
+    with sign_in("admin").feed(str(since.cursor)) as feed:
+        feed.next()
+    instance.client().get("/health", params={"private": "value"})
+    eventually(lambda: "WebSocket of admin opened" in instance.log)
+    assert "since=" not in instance.log
+    assert "private" not in instance.log
+
+
+def test_the_documented_lines_are_logged(instance: InstanceProcess, happen: Happen) -> None:
+    happen("one")
+    eventually(lambda: "Forwarded notification to WebSocket clients: success" in instance.log)
+    assert "Redis notification subscriber started" in instance.log

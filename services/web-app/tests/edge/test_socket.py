@@ -1,0 +1,536 @@
+"""The WebSocket as deployed: who gets in, who gets what, and what happens to those who misbehave."""
+
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from redis import Redis
+from websockets.exceptions import InvalidStatus
+
+from app.domain.cursor import Cursor
+from app.domain.envelope import StoredEvent
+from tests.edge.browser import Browser, Feed
+from tests.edge.conftest import World
+from tests.edge.process import ORIGIN, InstanceProcess, eventually
+from tests.services import Database
+
+SignIn = Callable[..., Browser]
+Happen = Callable[..., StoredEvent]
+
+
+def refused(browser: Browser, **headers: str) -> Any:
+    """Return the HTTP answer to a handshake that must fail."""
+    with pytest.raises(InvalidStatus) as caught, browser.feed(**headers):
+        pass
+    return caught.value.response
+
+
+def test_the_first_message_says_who_answers_and_where_the_log_stands(
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen
+) -> None:
+    assert instance
+    event = happen("one")
+    with sign_in("admin").feed(str(event.cursor)) as feed:
+        hello = feed.next()
+        assert hello["data"] == {"instance": "test:1", "epoch": event.cursor.epoch, "release": "release-7"}
+        assert feed.connection.response is not None
+        assert feed.connection.response.headers["X-Vuls-Instance"] == "test:1"
+
+
+def test_a_second_tab_does_not_evict_the_first(instance: InstanceProcess, sign_in: SignIn, happen: Happen) -> None:
+    assert instance
+    browser = sign_in("admin")
+    with browser.feed() as first, browser.feed() as second:
+        assert first.next()["type"] == second.next()["type"] == "hello"
+        event = happen("for both tabs")
+
+        assert first.next()["id"] == second.next()["id"] == str(event.cursor)
+
+
+def test_each_user_gets_the_events_of_the_hosts_of_its_groups(
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen, world: World
+) -> None:
+    assert instance
+    with ExitStack() as stack:
+        feeds = {name: stack.enter_context(sign_in(name).feed()) for name in ("admin", "viewer-1", "viewer-2")}
+        for feed in feeds.values():
+            feed.next()
+        happen("of host 1", world.hosts[0])
+        happen("of host 2", world.hosts[1])
+        happen("of no host")
+        for host in world.hosts:
+            happen("end", host)
+
+        names = {
+            name: [message["data"]["task_name"] for message in feed.updates_until("end")]
+            for name, feed in feeds.items()
+        }
+    assert names == {
+        "admin": ["of host 1", "of host 2", "of no host", "end"],
+        "viewer-1": ["of host 1", "end"],
+        "viewer-2": ["of host 2", "end"],
+    }
+
+
+def test_a_stranger_is_refused_with_401(instance: InstanceProcess) -> None:
+    response = refused(Browser(instance))
+    assert response.status_code == 401
+    assert b"not_signed_in" in response.body
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", None])
+def test_a_cookie_with_a_foreign_or_no_origin_is_refused_with_403(
+    instance: InstanceProcess, sign_in: SignIn, origin: str | None
+) -> None:
+    assert instance
+    browser = sign_in("admin")
+    del browser.headers["Origin"]
+    if origin:
+        browser.headers["Origin"] = origin
+
+    response = refused(browser)
+
+    assert response.status_code == 403
+    assert b"origin_refused" in response.body
+
+
+def test_an_expired_cookie_is_refused_with_401(instance: InstanceProcess, sign_in: SignIn, database: Database) -> None:
+    assert instance
+    browser = sign_in("admin")
+    database.execute("UPDATE user_session SET expires_at = now()")
+
+    assert refused(browser).status_code == 401
+
+
+def test_a_token_needs_no_origin_and_a_foreign_one_is_refused(
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen
+) -> None:
+    tool = Browser(instance, origin=None)
+    body = {"user": "admin", "name": "tool"}
+    tool.use_token(sign_in("admin").http.post("/api/tokens", json=body).json()["token"])
+
+    with tool.feed() as feed:
+        feed.next()
+        happen("for the tool")
+        assert feed.next()["data"]["task_name"] == "for the tool"
+    assert refused(tool, Origin="https://evil.example").status_code == 403
+
+
+def test_a_user_has_so_many_connections_and_no_more(
+    start_instance: Callable[..., InstanceProcess], instance: InstanceProcess, sign_in: SignIn
+) -> None:
+    assert instance
+    small = start_instance(connections_per_user=2)
+    browser = sign_in("admin", small)
+    try:
+        with browser.feed() as first, browser.feed() as second:
+            assert first.next() and second.next()
+            assert refused(browser).status_code == 429
+        eventually(lambda: _gets_in(browser))
+    finally:
+        small.stop()
+
+
+def _gets_in(browser: Browser) -> bool:
+    try:
+        with browser.feed():
+            return True
+    except InvalidStatus:
+        return False
+
+
+def test_what_was_missed_is_replayed_exactly(
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen, world: World
+) -> None:
+    assert instance
+    browser = sign_in("viewer-1")
+    since = happen("seen", world.hosts[0])
+    missed = [happen(f"missed {number}", world.hosts[0]) for number in range(5)]
+    happen("of another group", world.hosts[1])
+    with browser.feed(str(since.cursor)) as feed:
+        assert feed.next()["type"] == "hello"
+        assert feed.next() == {"type": "resumed", "id": str(since.cursor), "data": {"events": 5}}
+        live = happen("live", world.hosts[0])
+        received = [feed.next()["id"] for _ in range(6)]
+
+    assert received == [str(event.cursor) for event in (*missed, live)]
+
+
+def test_replay_and_live_feed_join_without_gap_or_repeat_while_events_keep_coming(
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    assert instance
+    browser = sign_in("admin")
+    since = happen("begin")
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(lambda: [happen(f"event {number}") for number in range(150)])
+        received: list[list[str]] = []
+        while not writing.done():
+            with browser.feed(str(since.cursor)) as feed:
+                feed.next()
+                resumed = feed.next()
+                received.append(
+                    [feed.next()["id"] for _ in range(resumed["data"]["events"] + 3)] if not writing.done() else []
+                )
+        written = [str(event.cursor) for event in writing.result()]
+
+    assert len(received) > 3
+    for ids in received:
+        assert ids == written[: len(ids)]
+
+
+@pytest.mark.parametrize("since", ["other-1", "{epoch}-999999999"], ids=["other epoch", "not of this log"])
+def test_a_cursor_that_leads_nowhere_is_answered_with_a_resync(
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen, since: str
+) -> None:
+    assert instance
+    event = happen("one")
+    with sign_in("admin").feed(since.format(epoch=event.cursor.epoch)) as feed:
+        assert feed.next()["type"] == "hello"
+        assert feed.next()["type"] == "resync_required"
+        happen("afterwards")
+        assert feed.updates_until("afterwards")
+
+
+def test_a_malformed_cursor_is_refused(instance: InstanceProcess, sign_in: SignIn) -> None:
+    assert instance
+    with pytest.raises(InvalidStatus) as caught, sign_in("admin").feed("../../etc"):
+        pass
+    assert caught.value.response.status_code == 400
+
+
+def test_a_client_too_far_behind_must_load_anew(
+    start_instance: Callable[..., InstanceProcess], instance: InstanceProcess, sign_in: SignIn, happen: Happen
+) -> None:
+    assert instance
+    short = start_instance(replay_limit=3)
+    since = happen("seen")
+    for number in range(4):
+        happen(f"missed {number}")
+    try:
+        browser = sign_in("admin", short)
+        with browser.feed(str(since.cursor)) as feed:
+            assert feed.next()["type"] == "hello"
+            assert feed.next()["data"] == {"reason": "too_many"}
+        assert browser.http.get("/api/notifications", params={"since": str(since.cursor)}).status_code == 410
+    finally:
+        short.stop()
+
+
+def test_heartbeats_carry_the_cursor_to_continue_from(
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen
+) -> None:
+    assert instance
+    with sign_in("viewer-1").feed() as feed:
+        unseen = happen("of no host")
+        eventually(lambda: feed.heartbeat()["id"] == str(unseen.cursor))
+
+
+def test_a_new_epoch_sends_every_client_to_load_anew(
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen, database: Database
+) -> None:
+    assert instance
+    with sign_in("admin").feed() as feed:
+        feed.next()
+        database.execute("UPDATE event_epoch SET epoch = new_epoch()")
+        event = happen("in the new history")
+        assert feed.next()["type"] == "resync_required"
+        follower = happen("and on")
+        assert feed.updates_until("and on")[-1]["id"] == str(follower.cursor)
+    assert event.cursor.epoch == follower.cursor.epoch
+
+
+def test_an_invented_id_on_the_channel_moves_nothing_and_shows_nothing(
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen, redis_client: Redis
+) -> None:
+    import json
+
+    assert instance
+    before = happen("real")
+    invented = str(Cursor(before.cursor.epoch, before.cursor.sequence + 1000))
+    message = {"type": "task_update", "id": invented, "data": _by_hand("invented")}
+    with sign_in("admin").feed() as feed:
+        hello = feed.next()
+        assert hello["id"] == str(before.cursor)
+        redis_client.publish("task_notifications", json.dumps(message))
+        assert feed.heartbeat()["id"] == str(before.cursor)
+        real = happen("next")
+        assert [item["id"] for item in feed.updates_until("next")] == [str(real.cursor)]
+
+
+def _by_hand(name: str, **more: Any) -> dict[str, Any]:
+    return {
+        "task_id": 999,
+        "task_run_id": 888,
+        "status": "success",
+        "task_name": name,
+        "result_data": {"test": "data"},
+        "timestamp": "2025-06-27T15:49:26.760966",
+    } | more
+
+
+def test_a_message_without_an_id_reaches_only_those_who_see_all_hosts(
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen, redis_client: Redis, world: World
+) -> None:
+    import json
+
+    assert instance
+    with sign_in("admin").feed() as admin, sign_in("viewer-1").feed() as viewer:
+        head = admin.next()["id"]
+        viewer.next()
+        redis_client.publish("task_notifications", json.dumps({"type": "task_update", "data": _by_hand("by hand")}))
+        message = admin.next()
+        assert "id" not in message
+        assert message["data"] == _by_hand("by hand")
+        assert admin.heartbeat()["id"] == head
+        happen("of host 1", world.hosts[0])
+        assert viewer.next()["data"]["task_name"] == "of host 1"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "not json",
+        "[]",
+        '{"type": "task_update", "data": {}}',
+        '{"type": "hello", "data": {}}',
+        '{"type": "task_update", "data": {"task_id": "1"}}',
+        '{"type": "' + "x" * 20_000 + '"}',
+        "\x00",
+    ],
+)
+def test_a_channel_message_that_does_not_fit_is_dropped(
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen, redis_client: Redis, body: str
+) -> None:
+    assert instance
+    with sign_in("admin").feed() as feed:
+        feed.next()
+        redis_client.publish("task_notifications", body)
+        real = happen("real")
+        assert feed.next()["id"] == str(real.cursor)
+
+
+def test_messages_by_hand_are_limited_in_rate(
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen, redis_client: Redis
+) -> None:
+    import json
+
+    assert instance
+    with sign_in("admin").feed() as feed:
+        feed.next()
+        for number in range(100):
+            message = {"type": "task_update", "data": _by_hand(f"flood {number}")}
+            redis_client.publish("task_notifications", json.dumps(message))
+        happen("real")
+        shown = len(feed.updates_until("real")) - 1
+    assert shown < 20
+
+
+def test_messages_by_hand_can_be_switched_off(
+    start_instance: Callable[..., InstanceProcess],
+    instance: InstanceProcess,
+    sign_in: SignIn,
+    happen: Happen,
+    redis_client: Redis,
+) -> None:
+    import json
+
+    assert instance
+    deaf = start_instance(accept_manual_notifications=False)
+    try:
+        with sign_in("admin", deaf).feed() as feed:
+            feed.next()
+            redis_client.publish("task_notifications", json.dumps({"type": "task_update", "data": _by_hand("by hand")}))
+            real = happen("real")
+            assert feed.next()["id"] == str(real.cursor)
+    finally:
+        deaf.stop()
+
+
+def test_ping_is_answered_and_nonsense_ends_with_4009(instance: InstanceProcess, sign_in: SignIn) -> None:
+    assert instance
+    with sign_in("viewer-1").feed() as feed:
+        feed.next()
+        feed.connection.send("ping")
+        assert feed.connection.recv(5) == "pong"
+        feed.connection.send("nonsense")
+        assert feed.next()["type"] == "error"
+        for _ in range(5):
+            feed.connection.send('{"type": "subscribe"}')
+        assert feed.close_code() == 4009
+
+
+def test_a_flood_of_pings_ends_with_4009(instance: InstanceProcess, sign_in: SignIn) -> None:
+    assert instance
+    with sign_in("viewer-1").feed() as feed:
+        for _ in range(100):
+            feed.connection.send("ping")
+        assert feed.close_code() == 4009
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (b"\x81\x85\x00\x00\x00\x00\xff\xfe\xfd\xfc\xfb", 1007),
+        (b"\x81\x05hello", 1002),
+        (b"\x83\x80\x00\x00\x00\x00", 1002),
+        (b"\xf1\x80\x00\x00\x00\x00", 1002),
+        (b"\x81\xff\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00", 1009),
+        (b"\x80\x80\x00\x00\x00\x00", 1002),
+        (b"\x89\xfe\x00\xff\x00\x00\x00\x00" + b"x" * 255, 1002),
+    ],
+    ids=["bad UTF-8", "unmasked", "unknown opcode", "reserved bits", "huge", "stray continuation", "long ping"],
+)
+def test_a_malformed_frame_ends_with_the_code_of_the_protocol(
+    instance: InstanceProcess, sign_in: SignIn, frame: bytes, code: int
+) -> None:
+    browser = sign_in("viewer-1")
+    raw = _raw_socket(instance, browser)
+    raw.sendall(frame)
+    received = _read_all(raw)
+    assert struct.pack("!H", code) in received[-130:]
+    assert "Traceback" not in instance.log
+
+
+def _raw_socket(instance: InstanceProcess, browser: Browser) -> socket.socket:
+    """Open a WebSocket by hand, and return it after the 101."""
+    raw = socket.socket(socket.AF_UNIX)
+    raw.settimeout(10)
+    raw.connect(str(instance.http_socket))
+    lines = [
+        "GET /api/ws HTTP/1.1",
+        "Host: vuls.example",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+        f"Origin: {ORIGIN}",
+        f"Cookie: {browser.headers['Cookie']}",
+    ]
+    raw.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += raw.recv(1)
+    assert answer.startswith(b"HTTP/1.1 101")
+    return raw
+
+
+def _read_all(raw: socket.socket) -> bytes:
+    received = b""
+    while part := raw.recv(65536):
+        received += part
+    return received
+
+
+def test_signing_out_closes_the_sockets_of_that_browser_only(
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen
+) -> None:
+    assert instance
+    leaving, staying = sign_in("admin"), sign_in("admin")
+    with leaving.feed() as gone, staying.feed() as kept:
+        gone.next(), kept.next()
+        leaving.http.post("/api/auth/logout")
+        assert gone.close_code(timeout=5) == 4001
+        happen("afterwards")
+        assert kept.next()["data"]["task_name"] == "afterwards"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("DELETE FROM user_session", 4001),
+        ("UPDATE user_session SET expires_at = now()", 4001),
+        ("UPDATE app_user SET disabled = true WHERE name = 'viewer-1'", 4003),
+        ("DELETE FROM app_user WHERE name = 'viewer-1'", 4001),
+    ],
+    ids=["signed out elsewhere", "expired", "disabled", "removed"],
+)
+def test_a_sign_in_that_ended_elsewhere_closes_the_socket(
+    instance: InstanceProcess, sign_in: SignIn, database: Database, change: str, code: int
+) -> None:
+    assert instance
+    with sign_in("viewer-1").feed() as feed:
+        feed.next()
+        database.execute(change)
+        assert feed.close_code(timeout=5) == code
+
+
+def test_rights_that_were_taken_away_filter_the_open_socket(
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen, world: World, database: Database
+) -> None:
+    assert instance
+    with sign_in("viewer-1").feed() as feed:
+        feed.next()
+        database.execute(
+            "UPDATE user_group SET group_id = (SELECT id FROM host_group WHERE name = 'group-2') WHERE user_id = %s",
+            world.users["viewer-1"],
+        )
+
+        def follows() -> bool:
+            happen("of host 1", world.hosts[0])
+            happen("of host 2", world.hosts[1])
+            return bool(feed.next()["data"]["task_name"] == "of host 2")
+
+        eventually(follows)
+        happen("of host 1 afterwards", world.hosts[0])
+        happen("end", world.hosts[1])
+        names = [message["data"]["task_name"] for message in feed.updates_until("end")]
+        assert "of host 1 afterwards" not in names
+
+
+def test_a_client_that_does_not_read_is_closed_and_holds_up_nobody(
+    start_instance: Callable[..., InstanceProcess], instance: InstanceProcess, sign_in: SignIn, happen: Happen
+) -> None:
+    assert instance
+    narrow = start_instance(client_queue_limit=8)
+    try:
+        stalled = _raw_socket(narrow, sign_in("admin", narrow))
+        with sign_in("admin", narrow).feed() as feed, narrow.admin() as admin:
+            feed.next()
+            sent = 0
+            while admin.get("/status").json()["clients"] == 2:
+                for _ in range(20):
+                    happen("x" * 200 + str(sent), publish=False)
+                    sent += 1
+                happen("now")
+                assert feed.updates_until("now")
+                assert sent < 4000
+            assert 'vuls_closed_total{code="4008"} 1.0' in admin.get("/metrics").text
+            # The connection ends within the time it gets to read its close, although it never reads.
+            eventually(lambda: _open_sockets(narrow) <= 2, timeout=10)
+        stalled.close()
+        assert "does not read (4008)" in narrow.log
+    finally:
+        narrow.stop()
+
+
+def _open_sockets(instance: InstanceProcess) -> int:
+    """Count the accepted connections on the public socket, as the kernel sees them."""
+    with open("/proc/net/unix", encoding="ascii") as table:
+        return (
+            sum(1 for line in table if line.rstrip().endswith(str(instance.http_socket)) and " 00000000 " in line) - 1
+        )
+
+
+@pytest.fixture
+def two_feeds(sign_in: SignIn) -> Iterator[tuple[Feed, Feed]]:
+    with sign_in("admin").feed() as first, sign_in("viewer-1").feed() as second:
+        yield first, second
+
+
+def test_a_stop_closes_every_socket_with_1012(
+    start_instance: Callable[..., InstanceProcess], instance: InstanceProcess, sign_in: SignIn
+) -> None:
+    assert instance
+    other = start_instance()
+    with sign_in("admin", other).feed() as feed:
+        feed.next()
+        stalled = _raw_socket(other, sign_in("admin", other))
+        assert other.stop() == 0
+        assert feed.close_code() == 1012
+        stalled.close()
