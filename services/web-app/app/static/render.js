@@ -4,6 +4,7 @@ import { el, icon, need, reconcile, timeElement } from "./dom.js";
 import { resultView } from "./result.js";
 import { scheduleInWords } from "./schedule.js";
 import { duration, parseTime } from "./time.js";
+import { outcome } from "./verdict.js";
 
 /** @import { Overview, Run, Task } from "./types.js" */
 
@@ -163,7 +164,7 @@ function detailsLink(run) {
   return el(
     "a",
     { class: "button", href: `#run-${run.id}`, "data-action": "findings" },
-    "Findings",
+    outcome(run.status, run.result_data) === "found" ? "Findings" : "Details",
     el("span", { class: "visually-hidden" }, ` of ${run.task_name}, run ${run.id}`),
   );
 }

@@ -30,7 +30,7 @@ export function reduce(state, action) {
     case "task_created":
       return { ...state, tasks: [...state.tasks.filter((task) => task.id !== action.task.id), action.task] };
     case "run_accepted":
-      return knows(state, action.run.id) ? state : { ...state, running: [action.run, ...state.running] };
+      return knows(state, action.run.id) ? state : { ...state, running: byId([...state.running, action.run]) };
     case "event":
       return isRunEvent(action.event) ? withEvent(state, action.event.data) : state;
   }
@@ -70,7 +70,7 @@ function withEvent(state, data) {
   const run = withUpdate(known, data);
   const running = state.running.filter((other) => other.id !== run.id);
   const recent = state.recent.filter((other) => other.id !== run.id);
-  if (!isFinal(run.status)) return { ...state, running: [run, ...running].sort(newestFirst), recent };
+  if (!isFinal(run.status)) return { ...state, running: byId([...running, run]), recent };
   return {
     ...state,
     running,
@@ -120,11 +120,12 @@ function knows(state, runId) {
 }
 
 /**
- * @param {Run} a
- * @param {Run} b
+ * The order in which the server lists open runs.
+ *
+ * @param {Run[]} runs
  */
-function newestFirst(a, b) {
-  return parseTime(b.created_at) - parseTime(a.created_at) || b.id - a.id;
+function byId(runs) {
+  return runs.sort((a, b) => a.id - b.id);
 }
 
 /** @param {Run | null | undefined} run */

@@ -4,7 +4,7 @@ const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-const relative = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "short" });
+const relative = new Intl.RelativeTimeFormat("en", { numeric: "always" });
 const exact = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
 
 /**
@@ -18,7 +18,7 @@ export function parseTime(text) {
 }
 
 /**
- * Say how far away a time is: "12 sec ago", "in 5 min".
+ * Say how far away a time is: "12 seconds ago", "in 5 minutes".
  *
  * @param {number} then milliseconds
  * @param {number} now milliseconds

@@ -6,6 +6,7 @@
 
 import { el, icon } from "./dom.js";
 import { resultView, tone } from "./result.js";
+import { outcome } from "./verdict.js";
 
 /** @import { Envelope, TaskUpdate } from "./types.js" */
 
@@ -37,7 +38,7 @@ export class Toasts {
   showUpdate({ id, data }) {
     const failed = data.status === "failed";
     const isRun = typeof data.host_id === "number";
-    const link = typeof data.result_data?.scan_id === "number" ? "See the findings" : "Show in recent activity";
+    const link = outcome(data.status, data.result_data ?? {}) === "found" ? "See the findings" : "Show the details";
     this.#add(
       failed ? "alert" : "status",
       `toast ${tone(data.status, data.result_data ?? {})}`,

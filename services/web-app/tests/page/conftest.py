@@ -1,0 +1,113 @@
+"""The real application behind a breakable network, and a real browser in front of it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from redis import Redis
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.domain.permissions import Role
+from app.utils.notification_service.publisher import Publisher
+from app.utils.passwords import hash_password
+from tests.edge.process import InstanceProcess
+from tests.page.edge import Relay, self_signed
+from tests.page.world import PASSWORD, World
+from tests.services import Database
+
+CHROMIUM = "/usr/bin/chromium"
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+    relay = Relay(self_signed(tmp_path_factory.mktemp("tls")))
+    yield relay
+    relay.stop()
+
+
+@pytest.fixture(scope="session")
+def running_instance(session_database: Database, relay: Relay) -> Iterator[InstanceProcess]:
+    instance = InstanceProcess(session_database, allowed_origins=(relay.origin,))
+    relay.target = instance.http_socket
+    instance.wait_ready()
+    yield instance
+    instance.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def password_hash() -> str:
+    return hash_password(PASSWORD)
+
+
+@pytest.fixture
+def world(
+    database: Database,
+    redis_client: Redis,
+    sessions_as: Callable[..., sessionmaker[Session]],
+    running_instance: InstanceProcess,
+    relay: Relay,
+    password_hash: str,
+) -> World:
+    """An empty system with one administrator, whole network."""
+    assert redis_client
+    assert running_instance.process.poll() is None, running_instance.log
+    relay.mend()
+    world = World(
+        sessions_as("web"), sessions_as("worker"), Publisher(database.settings("web")), password_hash
+    )
+    world.add_user("admin", Role.ADMIN)
+    return world
+
+
+@pytest.fixture
+def new_context(chromium: Browser, relay: Relay) -> Iterator[Callable[..., BrowserContext]]:
+    """Open a browser profile of its own, in a known zone."""
+    contexts = []
+
+    def make(**more: Any) -> BrowserContext:
+        options = {"base_url": relay.origin, "ignore_https_errors": True, "timezone_id": "Europe/Berlin"}
+        context = chromium.new_context(**(options | more))
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        return context
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def open_page(world: World, new_context: Callable[..., BrowserContext]) -> Iterator[OpenPage]:
+    """Sign in and open the page: `open_page("viewer-1", path="/#run-1")`. No page may have logged an error."""
+    assert world
+    errors: list[str] = []
+
+    def open_as(name: str = "admin", path: str = "/", *, live: bool = True, **context: Any) -> Page:
+        page = new_context(**context).new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if "Security Policy" in message.text else None)
+        answer = page.request.post(
+            "/api/auth/login",
+            data={"username": name, "password": PASSWORD},
+            headers={"Origin": page.request.fetch("/login").url.removesuffix("/login")},
+        )
+        assert answer.ok, answer.text()
+        page.goto(path)
+        if live:
+            expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        return page
+
+    yield open_as
+    assert errors == []
+
+

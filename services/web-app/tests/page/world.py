@@ -1,0 +1,130 @@
+"""What the page shows in tests: hosts, tasks and runs that end in every way a run can."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.db import users
+from app.db.events import load_event
+from app.db.models import Event, Finding, Host, HostGroup, Run, Scan, ScheduledTask
+from app.db.runs import claim_run, create_run, finish_run
+from app.db.tasks import create_task
+from app.domain.permissions import Role
+from app.utils.notification_service.publisher import Publisher
+
+PASSWORD = "correct horse battery"
+
+COUNTS = {"critical": 2, "high": 2, "medium": 3, "low": 1, "unknown": 1}
+ASSESSED = {"verdict": "assessed", "vulnerabilities": 9, **COUNTS}
+CLEAN = {"verdict": "assessed", "vulnerabilities": 0, **dict.fromkeys(COUNTS, 0)}
+_NO_COUNTS = {"vulnerabilities": None, **dict.fromkeys(COUNTS)}
+NOT_ASSESSED = {
+    "verdict": "not_assessed",
+    **_NO_COUNTS,
+    "reason": {"code": "database_missing", "sentence": "The vulnerability database is missing on the scan host."},
+}
+FAILED = {
+    "verdict": "failed",
+    **_NO_COUNTS,
+    "reason": {"code": "host_unreachable", "sentence": "vuls-target-1 did not answer on port 22."},
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """Changes the database as the parts of the system do, and tells of it as they do."""
+
+    web: sessionmaker[Session]
+    worker: sessionmaker[Session]
+    publisher: Publisher
+    password_hash: str
+
+    def add_user(self, name: str, role: Role, groups: tuple[str, ...] = ()) -> None:
+        with self.web.begin() as session:
+            users.create_user(session, name=name, role=role, password_hash=self.password_hash, groups=groups)
+
+    def sign_out_everywhere(self, name: str) -> None:
+        with self.web.begin() as session:
+            user = users.find_user(session, name)
+            assert user is not None
+            users.end_sessions(session, user.id)
+
+    def add_task(self, host: str, group: str | None = None, **more: Any) -> ScheduledTask:
+        """A task for a host, which is added with it."""
+        with self.web.begin() as session:
+            groups = [HostGroup(name=group)] if group else []
+            row = Host(name=host, address=host, groups=groups)
+            session.add(row)
+            session.flush()
+            return create_task(session, **({"name": f"Scan {host}", "host": row, "scan_type": "fast"} | more))
+
+    def queue(self, task: ScheduledTask, *, publish: bool = True) -> Run:
+        with self.web.begin() as session:
+            run, event = create_run(session, session.get_one(ScheduledTask, task.id), "manual", "anna")
+        return self._told(run, event, publish=publish)
+
+    def start(self, run: Run, *, publish: bool = True) -> Run:
+        with self.worker.begin() as session:
+            claim = claim_run(session, run.id, "tests", 60)
+        assert claim is not None
+        return self._told(claim.run, claim.event, publish=publish)
+
+    def end(self, run: Run, status: Any, result: dict[str, Any], *, publish: bool = True) -> Run:
+        with self.worker.begin() as session:
+            scan_id = None if result["verdict"] == "failed" else _store_scan(session, run, result)
+            event = finish_run(session, run, status, result | {"scan_id": scan_id})
+        assert event is not None
+        return self._told(run, event, publish=publish)
+
+    def scan(self, task: ScheduledTask, result: dict[str, Any], *, publish: bool = True) -> Run:
+        """A run from click to end."""
+        run = self.start(self.queue(task, publish=publish), publish=publish)
+        return self.end(run, "failed" if result["verdict"] == "failed" else "success", result, publish=publish)
+
+    def _told(self, run: Run, event: Event | None, *, publish: bool) -> Run:
+        if publish and event is not None:
+            with self.web() as session:
+                stored = load_event(session, event.id)
+            assert self.publisher.publish(stored)
+        return run
+
+
+def _store_scan(session: Session, run: Run, result: dict[str, Any]) -> int:
+    scan = Scan(
+        run_id=run.id,
+        host_id=run.host_id,
+        attempt=run.attempt,
+        family="debian",
+        release="12.5",
+        verdict=result["verdict"],
+        reason=result.get("reason"),
+        demo=result.get("demo", False),
+        package_count=142,
+        result={},
+    )
+    session.add(scan)
+    session.flush()
+    if result["verdict"] == "assessed":
+        session.add_all(_findings(scan, result))
+        session.flush()
+    return scan.id
+
+
+def _findings(scan: Scan, result: dict[str, Any]) -> list[Finding]:
+    found = [severity for severity, _ in COUNTS.items() for _ in range(result[severity])]
+    scores = {"critical": 9.8, "high": 7.5, "medium": 5.3, "low": 2.9, "unknown": None}
+    return [
+        Finding(
+            scan_id=scan.id,
+            cve_id=f"CVE-2024-{1000 + number}",
+            host_id=scan.host_id,
+            severity=severity,
+            score=scores[severity],
+            title=f"A flaw in libexample{number}",
+            packages=[{"name": f"libexample{number}", "fixed_in": f"1.2.{number}-1+deb12u1", "not_fixed_yet": False}],
+        )
+        for number, severity in enumerate(found)
+    ]
+
+
