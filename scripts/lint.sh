@@ -28,7 +28,7 @@ run_check() {
     mypy-tests) mypy --strict tests ;;
     imports) cd services/web-app && "$venvs/web-app/bin/lint-imports" --no-cache ;;
     yamllint) yamllint --strict . ;;
-    ansible-lint) ansible-lint --offline ;;
+    ansible-lint) ansible-lint --offline --nocolor ;;
     shellcheck) shell_files | xargs -0 shellcheck --external-sources --source-path=SCRIPTDIR ;;
     tsc) npm run --silent check ;;
     esac

@@ -51,7 +51,7 @@ install_packages() {
 
 # stamp FILE...: one line that changes whenever an environment made from these files has to change.
 stamp() {
-    printf '%s %s\n' "$(python3 -c 'import sys; print(sys.version, sys.prefix)' | tr '\n' ' ')" "$(cat "$@" | sha12)"
+    printf '%s %s\n' "$(python3 -c 'import sys; print(sys.version, sys.base_prefix)' | tr '\n' ' ')" "$(cat "$@" | sha12)"
 }
 
 # uv_path: installs uv, in the locked version and checked by hash, into the cache directory; prints its path.
