@@ -48,8 +48,10 @@ start() {
     mkdir -p "$RUN_DIR"
     if systemd_runs; then
         log "starting docker.service"
+        # What docker.service brings up with it goes down with it.
+        printf 'docker.socket docker.service' >"$SYSTEMD_MARK"
+        systemctl --quiet is-active containerd.service || printf ' containerd.service' >>"$SYSTEMD_MARK"
         systemctl start docker.service
-        touch "$SYSTEMD_MARK"
         wait_until_ready systemd
     else
         log "starting dockerd by hand (log: $ENGINE_LOG)"
@@ -63,7 +65,7 @@ start() {
 }
 
 stop() {
-    local pid running deadline
+    local pid running deadline units
     if ! pid="$(our_pid)" && [[ ! -e $SYSTEMD_MARK ]]; then
         log "no engine of ours runs; leaving everything as it is"
         return
@@ -73,9 +75,10 @@ stop() {
         return
     fi
     if [[ -e $SYSTEMD_MARK ]]; then
-        systemctl stop docker.socket docker.service
+        read -ra units <"$SYSTEMD_MARK" || true
+        systemctl stop "${units[@]}"
         rm -f "$SYSTEMD_MARK"
-        log "docker.service stopped"
+        log "stopped ${units[*]}"
         return
     fi
     kill -TERM "$pid"

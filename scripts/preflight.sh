@@ -72,7 +72,8 @@ check_port() {
         finding "VULS_HTTPS_PORT is '$HTTPS_PORT': a number from 1 to 65535 is needed"
         return
     fi
-    holder="$(docker ps --quiet --filter "label=$STACK_LABEL=$LABEL" --filter "publish=$HTTPS_PORT" 2>/dev/null || true)"
+    # Whose vuls-lb it is, check_strangers says.
+    holder="$(docker ps --quiet --filter 'name=^vuls-lb$' --filter "publish=$HTTPS_PORT" 2>/dev/null || true)"
     [[ -n $holder ]] || port_is_free ||
         finding "port 127.0.0.1:$HTTPS_PORT is taken by another program: stop it, or choose another port with VULS_HTTPS_PORT"
 }
