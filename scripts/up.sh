@@ -11,6 +11,7 @@ as_root "$@"
 # The images of the hosts and of Vuls need nothing of each other.
 "$SCRIPTS/vuls/build.sh" &
 vuls_build=$!
+trap 'kill "$vuls_build" 2>/dev/null || true' EXIT
 status=0
 "$SCRIPTS/images.sh" build && "$SCRIPTS/stack.sh" create --label local || status=1
 wait "$vuls_build" || status=1
