@@ -57,7 +57,7 @@ class Database:
     def execute(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Run a statement as superuser and return its rows."""
         with psycopg.connect(self.admin_url, autocommit=True) as connection:
-            cursor = connection.execute(statement.encode(), parameters)
+            cursor = connection.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 
     def empty(self) -> None:

@@ -53,7 +53,7 @@ class Scheduler:
             try:
                 self._step()
             except SQLAlchemyError as error:
-                self._step_down(f"the database is away ({type(error).__name__})")
+                self._step_down(f"the database is away ({type(error).__name__})", logging.WARNING)
                 stop.wait(next(retry))
             else:
                 retry = delays(0.5, 5.0)
@@ -80,11 +80,9 @@ class Scheduler:
             self._seen_holder = holder
             logger.info("Scheduler %s stands by; active is %s", self._settings.instance, holder)
 
-    def _step_down(self, why: str) -> None:
-        if self._active_since is not None:
-            logger.info("Scheduler %s is not active any more: %s", self._settings.instance, why)
-        else:
-            logger.debug("Scheduler %s: %s", self._settings.instance, why)
+    def _step_down(self, why: str, level: int = logging.INFO) -> None:
+        if self._active_since is not None or self._seen_holder is not None:
+            logger.log(level, "Scheduler %s is out of service: %s", self._settings.instance, why)
         self._active_since = None
         self._seen_holder = None
         self._dispatcher.switch(on=False)

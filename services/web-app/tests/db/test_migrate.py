@@ -46,7 +46,7 @@ def test_of_two_upgrades_at_once_one_does_the_work(bare_database: Database) -> N
 def test_an_upgrade_by_another_role_changes_nothing(bare_database: Database) -> None:
     with pytest.raises(ProgrammingError, match="permission denied"):
         migrate.upgrade(bare_database.settings("web"))
-    assert bare_database.execute("SELECT FROM pg_tables WHERE schemaname = 'public'") == []
+    assert bare_database.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == []
 
 
 @pytest.mark.parametrize("component", ["web", "scheduler", "worker"])

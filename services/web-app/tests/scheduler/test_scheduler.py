@@ -1,0 +1,170 @@
+"""Schedulers as they run: several, killed, with a Redis that comes and goes."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import pairwise
+from multiprocessing.process import BaseProcess
+
+import psycopg
+import pytest
+
+from app.config import Settings
+from app.scheduler.service import Clock
+from tests.conftest import Sessions
+from tests.db.rows import add_task, queue_run
+from tests.redis_server import OwnRedis
+from tests.scheduler.conftest import FastClock, scheduling
+from tests.services import Database
+from tests.waiting import wait_until
+
+Maker = Callable[..., Settings]
+Sessioner = Callable[..., Sessions]
+HOLDER = (
+    "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)"
+    " WHERE locktype = 'advisory' AND objid = 4714 AND granted AND datname = current_database()"
+)
+SCHEDULERS = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE application_name LIKE 'vuls-scheduler %'"
+
+
+def minute_task(web: Sessions, clock: FastClock) -> int:
+    with web.begin() as session:
+        task = add_task(session, cron="* * * * *")
+        task.next_due_at = clock().replace(second=0, microsecond=0) + timedelta(minutes=1)
+        return task.id
+
+
+@pytest.mark.parametrize("killed_by", [signal.SIGKILL, signal.SIGTERM])
+def test_a_minute_schedule_fires_once_a_minute_though_the_active_scheduler_is_killed(
+    sessions_as: Sessioner,
+    scheduler_settings: Maker,
+    start_process: Callable[[Settings, Clock], BaseProcess],
+    database: Database,
+    killed_by: signal.Signals,
+) -> None:
+    clock = FastClock()
+    processes = {name: start_process(scheduler_settings(instance=name), clock) for name in ("vuls-web-1", "vuls-web-2")}
+
+    def fired() -> int:
+        return len(database.execute("SELECT id FROM run"))
+
+    wait_until(lambda: len(database.execute(SCHEDULERS)) == 2 and database.execute(HOLDER), 60)
+    minute_task(sessions_as("web"), clock)
+    wait_until(lambda: fired() >= 2, 30)
+    ((holder,),) = database.execute(HOLDER)
+    active = processes[holder.removeprefix("vuls-scheduler ")]
+    assert active.pid is not None
+    os.kill(active.pid, killed_by)
+    started = time.monotonic()
+    wait_until(lambda: database.execute(HOLDER) not in ([], [(holder,)]), 5)
+    assert time.monotonic() - started < 2
+    count = fired()
+    wait_until(lambda: fired() >= count + 2, 30)
+    times = [moment for (moment,) in database.execute("SELECT scheduled_for FROM run ORDER BY scheduled_for")]
+    assert {later - earlier for earlier, later in pairwise(times)} == {timedelta(minutes=1)}
+
+
+def test_a_click_becomes_a_job_within_half_a_second(
+    sessions_as: Sessioner, scheduler_settings: Maker, own_redis: OwnRedis
+) -> None:
+    settings = scheduler_settings(redis_host=own_redis.host, redis_port=own_redis.port, scheduler_tick=0.3)
+    with scheduling(settings):
+        queue_run(sessions_as("web"), "vuls-target-1")
+        wait_until(lambda: own_redis.queue_length("scan.default") == 1)
+        started = time.monotonic()
+        queue_run(sessions_as("web"), "vuls-target-2", "other")
+        wait_until(lambda: own_redis.queue_length("scan.other") == 1)
+        assert time.monotonic() - started < 1.0
+
+
+def test_jobs_lost_with_redis_are_sent_again_as_soon_as_it_is_back(
+    sessions_as: Sessioner, scheduler_settings: Maker, own_redis: OwnRedis
+) -> None:
+    settings = scheduler_settings(redis_host=own_redis.host, redis_port=own_redis.port, resend_after=3600)
+    with scheduling(settings):
+        queue_run(sessions_as("web"))
+        wait_until(lambda: own_redis.queue_length("scan.default") == 1)
+        own_redis.signal(signal.SIGKILL)
+        own_redis.start()
+        wait_until(lambda: own_redis.queue_length("scan.default") == 1, 5)
+
+
+def test_a_click_while_redis_is_away_is_sent_when_it_is_back(
+    sessions_as: Sessioner, scheduler_settings: Maker, own_redis: OwnRedis
+) -> None:
+    settings = scheduler_settings(redis_host=own_redis.host, redis_port=own_redis.port)
+    own_redis.signal(signal.SIGKILL)
+    with scheduling(settings):
+        queue_run(sessions_as("web"))
+        own_redis.start()
+        wait_until(lambda: own_redis.queue_length("scan.default") == 1, 5)
+
+
+def test_a_job_that_nobody_claims_is_sent_again(
+    sessions_as: Sessioner, scheduler_settings: Maker, own_redis: OwnRedis
+) -> None:
+    settings = scheduler_settings(redis_host=own_redis.host, redis_port=own_redis.port, resend_after=0.3)
+    with scheduling(settings):
+        queue_run(sessions_as("web"))
+        wait_until(lambda: own_redis.queue_length("scan.default") == 3)
+
+
+@pytest.mark.parametrize("trouble", [signal.SIGKILL, signal.SIGSTOP], ids=["gone", "hangs"])
+def test_due_times_fire_on_time_whatever_redis_does(
+    sessions_as: Sessioner, scheduler_settings: Maker, own_redis: OwnRedis, database: Database, trouble: signal.Signals
+) -> None:
+    clock = FastClock()
+    minute_task(sessions_as("web"), clock)
+    settings = scheduler_settings(redis_host=own_redis.host, redis_port=own_redis.port)
+    own_redis.signal(trouble)
+    try:
+        with scheduling(settings, clock):
+            for _ in range(2):
+                count = len(database.execute("SELECT id FROM run"))
+                wait_until(lambda count=count: len(database.execute("SELECT id FROM run")) > count, 10)
+                ((scheduled_for,),) = database.execute("SELECT max(scheduled_for) FROM run")
+                assert clock() - scheduled_for < timedelta(seconds=30)  # 1.5 s of real time
+    finally:
+        if trouble == signal.SIGSTOP:
+            own_redis.signal(signal.SIGCONT)
+    with scheduling(settings, clock):
+        if trouble == signal.SIGKILL:
+            own_redis.start()
+        wait_until(lambda: own_redis.queue_length("scan.default") >= 2)
+
+
+def test_a_database_that_was_away_ends_no_living_run(
+    sessions_as: Sessioner, scheduler_settings: Maker, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After an outage all leases have expired; each worker gets one lease's time to renew its own."""
+    web = sessions_as("web")
+    living, silent = queue_run(web, "vuls-target-1")[0], queue_run(web, "vuls-target-2")[0]
+    with scheduling(scheduler_settings(lease_seconds=3)):
+        wait_until(lambda: database.execute(HOLDER))
+        database.execute(
+            "UPDATE run SET status = 'started', lease_owner = 'a', lease_expires_at = now() - interval '1 second'"
+        )
+        with psycopg.connect(database.url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database.name]
+            )
+        wait_until(lambda: "out of service: the database is away" in caplog.text)
+        wait_until(lambda: database.execute(HOLDER), 2)
+        database.execute("UPDATE run SET lease_expires_at = now() + interval '1 hour' WHERE id = %s", living.id)
+        wait_until(lambda: database.execute("SELECT id FROM run WHERE status = 'failed'") == [(silent.id,)])
+    assert database.execute("SELECT status FROM run WHERE id = %s", living.id) == [("started",)]
+
+
+def test_a_stopped_scheduler_hands_over_and_says_who_is_active(
+    sessions_as: Sessioner, scheduler_settings: Maker, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert sessions_as
+    caplog.set_level("INFO")
+    with scheduling(scheduler_settings(instance="vuls-web-1")) as stop:
+        wait_until(lambda: "Scheduler vuls-web-1 is active" in caplog.messages)
+        with scheduling(scheduler_settings(instance="vuls-web-2")):
+            wait_until(lambda: "Scheduler vuls-web-2 stands by; active is vuls-scheduler vuls-web-1" in caplog.messages)
+            stop.set()
+            wait_until(lambda: "Scheduler vuls-web-2 is active" in caplog.messages, 2)
