@@ -86,18 +86,15 @@ def create_app(parts: Parts, api_key: bytes) -> ASGIApp:
     return Gate(app, api_key, MAX_BODY)
 
 
-async def scan(body: ScanRequest, response: Response, parts: With) -> JobView:
-    """Accept a job (202), or return the one that has this id and body already (200)."""
+async def scan(body: ScanRequest, parts: With) -> Response:
+    """Accept a job (202), or return the one that has this id and body already (200), with its result if it ended."""
     job, new = parts.supervisor.submit(body.job_id, body.server, body.scan_type)
-    response.status_code = 202 if new else 200
-    return JobView.of(job)
+    return _answer(parts, job, 202 if new else 200)
 
 
 def read_job(job: KnownJob, parts: With) -> Response:
-    """Return the job. The result is stored as JSON and can be megabytes, so its text is put in unparsed."""
-    view = JobView.of(job).model_dump_json(exclude={"result"})
-    result = parts.store.result(job.id) or "null"
-    return Response(f'{view[:-1]},"result":{result}}}', media_type="application/json")
+    """Return the job."""
+    return _answer(parts, job)
 
 
 async def events(job: KnownJob, parts: With) -> AsyncIterator[ServerSentEvent]:
@@ -109,9 +106,9 @@ async def events(job: KnownJob, parts: With) -> AsyncIterator[ServerSentEvent]:
             yield ServerSentEvent(event="end", data=data)
 
 
-async def cancel(job: KnownJob, parts: With) -> JobView:
+async def cancel(job: KnownJob, parts: With) -> Response:
     """Ask for the job's end; it comes within 5 s. A job that has ended stays as it is."""
-    return JobView.of(parts.supervisor.cancel(job.id))
+    return _answer(parts, parts.supervisor.cancel(job.id), 202)
 
 
 async def check(response: Response, parts: With) -> Health:
@@ -119,3 +116,10 @@ async def check(response: Response, parts: With) -> Health:
     found = await asyncio.to_thread(health.check, parts.settings, parts.engine)
     response.status_code = 503 if found.status == "ill" else 200
     return found
+
+
+def _answer(parts: Parts, job: Job, status: int = 200) -> Response:
+    """Return the job as JSON. The result is stored as text and can be megabytes, so it is put in unparsed."""
+    view = JobView.of(job).model_dump_json(exclude={"result"})
+    result = (parts.store.result(job.id) if job.state.is_end else None) or "null"
+    return Response(f'{view[:-1]},"result":{result}}}', status_code=status, media_type="application/json")

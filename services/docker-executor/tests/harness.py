@@ -127,7 +127,7 @@ async def read(client: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
     return dict(answer.json())
 
 
-async def wait_for(client: httpx.AsyncClient, job_id: str, *states: str, seconds: float = 90) -> dict[str, Any]:
+async def wait_for(client: httpx.AsyncClient, job_id: str, *states: str, seconds: float = 180) -> dict[str, Any]:
     """Wait until the job is in one of the states; fail at once when it ends in another."""
     deadline = time.monotonic() + seconds
     while True:
@@ -136,4 +136,4 @@ async def wait_for(client: httpx.AsyncClient, job_id: str, *states: str, seconds
             return job
         assert job["state"] not in ENDS, job
         assert time.monotonic() < deadline, job
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
