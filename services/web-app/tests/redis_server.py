@@ -67,7 +67,7 @@ class OwnRedis:
 
     def queue_length(self, queue: str) -> int:
         with Redis(host=self.host, port=self.port, socket_timeout=5) as client:
-            return int(client.llen(queue))  # type: ignore[arg-type]  # a synchronous client's is a number
+            return int(client.llen(queue))
 
     def __enter__(self) -> Self:
         self.start()

@@ -1,1 +1,1 @@
-"""PostgreSQL: models, engine and queries. Every function takes a synchronous `Session`; async callers use `run_sync`."""
+"""PostgreSQL: models, engine and queries. Functions take a synchronous `Session`; async callers use `run_sync`."""

@@ -1,8 +1,8 @@
 """Hosts and tasks that the deployment names: `vulsctl inventory apply`."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
@@ -54,26 +54,47 @@ class Inventory(_Part):
 
     hosts: list[InventoryHost] = []
     tasks: list[InventoryTask] = []
+    remove_hosts: list[Name] = []
+
+    @model_validator(mode="after")
+    def _decide(self) -> Self:
+        named = {host.name for host in self.hosts} | {task.host for task in self.tasks}
+        contradicted = sorted(named & set(self.remove_hosts))
+        if contradicted:
+            raise ValueError(f"both named and removed: {', '.join(contradicted)}")
+        return self
 
 
 def apply_inventory(session: Session, inventory: Inventory) -> dict[str, Any]:
     """Make hosts and tasks as `inventory` states, in the caller's transaction.
 
-    What it does not name stays as it is, and so does a field that it leaves out. Applied again it changes nothing.
+    What it does not name stays as it is, and so does a field that it leaves out. A removed host keeps its history, but
+    its tasks are disabled. Applied again it changes nothing.
     Returns `changed` and the names of what was created or updated.
 
     Raises:
         InventoryError: a name or an id is taken by another row, or a task names an unknown host.
         BadScheduleError: a task's schedule cannot be used.
     """
-    report: dict[str, list[str]] = {"hosts": [], "tasks": [], "groups": []}
+    report: dict[str, list[str]] = {"hosts": [], "tasks": [], "groups": [], "disabled_tasks": []}
     for host in inventory.hosts:
         if _apply_host(session, host, report["groups"]):
             report["hosts"].append(host.name)
     for task in inventory.tasks:
         if _apply_task(session, task):
             report["tasks"].append(task.name)
+    for task_name in _disable_tasks(session, inventory.remove_hosts):
+        report["disabled_tasks"].append(task_name)
     return {"changed": any(report.values()), **report}
+
+
+def _disable_tasks(session: Session, host_names: list[str]) -> list[str]:
+    query = select(ScheduledTask).join(Host).where(Host.name.in_(host_names), ScheduledTask.enabled)
+    tasks = session.scalars(query.order_by(ScheduledTask.id)).all()
+    for task in tasks:
+        task.enabled, task.next_due_at = False, None
+    session.flush()
+    return [task.name for task in tasks]
 
 
 def _update(row: object, values: dict[str, Any]) -> bool:

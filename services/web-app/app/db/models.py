@@ -163,6 +163,7 @@ class Run(Base):
     __table_args__ = (
         UniqueConstraint("task_id", "scheduled_for"),  # a due time fires once
         Index("run_by_task", "task_id", text("id DESC")),
+        Index("run_by_task_end", "task_id", text("finished_at DESC")),
         Index("run_by_end", text("finished_at DESC"), text("id DESC")),
         Index("run_open", "id", postgresql_where=text("status IN ('queued', 'started')")),
     )

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from app.db.events import head
 from app.db.hosts import host_json, list_hosts
-from app.db.runs import open_runs, recent_runs, run_json
+from app.db.runs import last_runs, open_runs, recent_runs, run_json
 from app.db.tasks import list_tasks, task_json
 from app.domain.permissions import Access
 
@@ -18,10 +18,14 @@ def overview(session: Session, access: Access) -> dict[str, Any]:
     8601 with Z.
     """
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    tasks = list_tasks(session, access)
+    last = last_runs(session, [task.id for task in tasks])
     return {
         "cursor": str(head(session)),
         "user": {"id": access.user_id, "name": access.name, "role": str(access.role)},
-        "tasks": [task_json(task) for task in list_tasks(session, access)],
+        "tasks": [
+            task_json(task) | {"last_run": run_json(last[task.id]) if task.id in last else None} for task in tasks
+        ],
         "running": [run_json(run) for run in open_runs(session, access)],
         "recent": [run_json(run) for run in recent_runs(session, access)],
         "hosts": [host_json(host) for host in list_hosts(session, access)],

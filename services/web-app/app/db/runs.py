@@ -5,13 +5,13 @@ nothing and say so. So a job that is delivered twice, an attempt whose lease was
 finish a run that is finished.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, update
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy import ColumnElement, Select, func, select, true, update
+from sqlalchemy.orm import Session, aliased, joinedload
 
 from app.db.events import record_event
 from app.db.hosts import visible
@@ -251,6 +251,20 @@ def recent_runs(session: Session, access: Access, limit: int = 50) -> Sequence[R
     """Return the runs that finished last, newest end first."""
     query = _visible_runs(access).where(Run.status.in_(FINISHED_STATUSES))
     return session.scalars(query.order_by(Run.finished_at.desc(), Run.id.desc()).limit(limit)).all()
+
+
+def last_runs(session: Session, task_ids: Collection[int]) -> dict[int, Run]:
+    """Return, by task, the run that finished last."""
+    newest = (
+        select(Run)
+        .where(Run.task_id == ScheduledTask.id, Run.status.in_(FINISHED_STATUSES))
+        .order_by(Run.finished_at.desc())
+        .limit(1)
+        .lateral()
+    )
+    last = aliased(Run, newest)
+    query = select(last).join_from(ScheduledTask, last, true()).where(ScheduledTask.id.in_(task_ids))
+    return {run.task_id: run for run in session.scalars(query.options(joinedload(last.host)))}
 
 
 def run_json(run: Run) -> dict[str, Any]:

@@ -107,6 +107,7 @@ CREATE TABLE run (
 );
 CREATE INDEX ON run (host_id);
 CREATE INDEX run_by_task ON run (task_id, id DESC);
+CREATE INDEX run_by_task_end ON run (task_id, finished_at DESC);
 CREATE INDEX run_by_end ON run (finished_at DESC, id DESC);
 CREATE INDEX run_open ON run (id) WHERE status IN ('queued', 'started');
 CREATE TABLE scan (

@@ -39,8 +39,9 @@ def test_the_local_inventory_is_applied_once(sessions_as: Maker) -> None:
         "hosts": ["vuls-target-1"],
         "tasks": ["Scan vuls-target-1"],
         "groups": ["all", "lab"],
+        "disabled_tasks": [],
     }
-    assert apply(web, LOCAL) == {"changed": False, "hosts": [], "tasks": [], "groups": []}
+    assert apply(web, LOCAL) == {"changed": False, "hosts": [], "tasks": [], "groups": [], "disabled_tasks": []}
     with web() as session:
         host, task = session.get_one(Host, 1), session.get_one(ScheduledTask, 1)
         assert [group.name for group in host.groups] == ["all", "lab"]
@@ -103,9 +104,22 @@ def test_what_people_made_is_left_alone(sessions_as: Maker) -> None:
         assert session.get_one(ScheduledTask, own.id).cron == "* * * * *"
 
 
+def test_a_removed_host_keeps_its_history_but_fires_no_more(sessions_as: Maker) -> None:
+    web = sessions_as("web")
+    apply(web, {"hosts": [HOST], "tasks": [TASK | {"cron": "* * * * *"}]})
+    removal = {"remove_hosts": ["vuls-target-1", "never-heard-of"]}
+    assert apply(web, removal)["disabled_tasks"] == ["Scan vuls-target-1"]
+    assert not apply(web, removal)["changed"]
+    with web() as session:
+        task = session.get_one(ScheduledTask, 1)
+        assert (task.enabled, task.next_due_at, task.cron) == (False, None, "* * * * *")
+
+
 @pytest.mark.parametrize(
     ("document", "error"),
     [
+        ({"hosts": [HOST], "remove_hosts": ["vuls-target-1"]}, ValidationError),
+        ({"remove_hosts": ["../x"]}, ValidationError),
         ({"hosts": [HOST | {"name": "../../etc"}]}, ValidationError),
         ({"hosts": [HOST | {"name": "a b"}]}, ValidationError),
         ({"hosts": [HOST | {"name": "x" * 64}]}, ValidationError),

@@ -47,5 +47,6 @@ def test_it_shows_open_and_finished_runs_of_the_users_hosts(sessions_as: Maker, 
     assert [run["id"] for run in page["running"]] == ([waiting.id] if sees_all else [])
     assert [host["name"] for host in page["hosts"]] == ["vuls-target-1", "vuls-target-2"][: 2 if sees_all else 1]
     assert len(page["tasks"]) == (2 if sees_all else 1)
+    assert [(task["last_run"] or {}).get("id") for task in page["tasks"]] == [done.id, None][: 2 if sees_all else 1]
     assert page["user"] == {"id": access.user_id, "name": access.name, "role": str(access.role)}
     assert orjson.loads(orjson.dumps(page)) == page

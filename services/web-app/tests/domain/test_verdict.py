@@ -155,7 +155,7 @@ def test_the_stand_ins_result_is_marked_as_demo_data() -> None:
 )
 def test_the_executors_reason_stands_where_nothing_was_assessed(result: Recording | None, verdict: str) -> None:
     error = Reason("time_limit", "The scan took too long.")
-    judged = judge(0, None, result and result.result("t1"), ["not found, cannot skip update"], error)
+    judged = judge(0, None, result.result("t1") if result else None, ["not found, cannot skip update"], error)
     assert judged.verdict == verdict
     assert judged.reason == (None if verdict == "assessed" else error)
 

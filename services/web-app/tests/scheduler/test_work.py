@@ -111,10 +111,7 @@ def test_a_run_of_a_lost_worker_ends_with_a_reason(sessions_as: Maker, scheduler
     assert event.data["result_data"]["vulnerabilities"] is None
 
 
-def test_what_is_over_is_cleaned_up_and_the_rest_stays(
-    sessions_as: Maker, scheduler: Sessions, database: Database
-) -> None:
-    assert sessions_as
+def test_what_is_over_is_cleaned_up_and_the_rest_stays(scheduler: Sessions, database: Database) -> None:
     database.execute("INSERT INTO app_user (id, name, role) VALUES (1, 'anna', 'admin')")
     for token, offset in (("a", -1), ("b", 60)):
         database.execute(

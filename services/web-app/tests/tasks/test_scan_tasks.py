@@ -18,7 +18,7 @@ def test_a_notification_by_hand_gets_a_row_an_id_and_a_message(
     worker: Settings, web: Sessions, redis_client: Redis
 ) -> None:
     assert worker
-    with redis_client.pubsub(ignore_subscribe_messages=True) as subscription:
+    with redis_client.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]
         subscription.subscribe(NOTIFICATION_CHANNEL)
         subscription.get_message(timeout=5)
         sent = send_task_notification(999, 888, "success", "Test Notification", {"test": "data"})

@@ -29,7 +29,7 @@ EVENT = StoredEvent(Cursor("k3f9", 7), "task_update", 1, task_update_data(1, 14,
 @pytest.fixture
 def messages(redis_client: Redis) -> Iterator[Callable[[], dict[str, Any]]]:
     """Subscribe to the channel; each call returns the next message."""
-    with redis_client.pubsub(ignore_subscribe_messages=True) as subscription:
+    with redis_client.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]
         subscription.subscribe(NOTIFICATION_CHANNEL)
         subscription.get_message(timeout=5)
 
