@@ -36,7 +36,7 @@ host_line() {
     done < <(docker exec "$host" sh -c \
         'for unit; do echo "$unit" $(systemctl is-active "$unit" | sort -u); done' sh "$@" </dev/null)
     while read -r unit _; do
-        text+=", $unit failed"
+        [[ " $* " == *" $unit "* ]] || text+=", $unit failed"
         verdict=ILL
     done < <(docker exec "$host" systemctl --failed --plain --no-legend --no-pager)
     line "$host" "$verdict" "$text"

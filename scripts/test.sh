@@ -14,7 +14,7 @@ readonly PARTS=(
     "unit-vuls 120"
     "integration-web-app 420"
     "integration-executor 300"
-    "integration-vuls 300"
+    "integration-vuls 480"
     "molecule-default 2700"
 )
 readonly SERVICES_LABEL=test-run
@@ -37,7 +37,7 @@ run_part() {
         cd services/web-app && "$venvs/web-app/bin/pytest" -m integration --durations=5
         ;;
     integration-executor) cd services/docker-executor && "$venvs/docker-executor/bin/pytest" -m engine --durations=5 ;;
-    integration-vuls) "$SCRIPTS/vuls/integration.sh" ;;
+    integration-vuls) cd scripts/vuls && pytest -q -m engine --durations=5 ;;
     molecule-*) molecule test --scenario-name "${1#molecule-}" ;;
     esac
 }
