@@ -59,7 +59,9 @@ class Settings(BaseSettings):
     permission_recheck_interval: float = Field(default=5.0, gt=0, le=5, description="seconds")
     heartbeat_interval: float = Field(default=15.0, gt=0, description="seconds between heartbeats to a client")
     replay_limit: int = Field(default=1000, description="events replayed to a client before it is told to resync")
-    client_queue_limit: int = Field(default=256, description="frames waiting for one client before it is closed, 4008")
+    client_queue_limit: int = Field(
+        default=256, ge=64, description="frames waiting for one client before it is closed, 4008"
+    )
     connections_per_user: int = 50
     handshake_timeout: float = Field(default=5.0, gt=0, description="seconds")
 
@@ -89,7 +91,9 @@ class Settings(BaseSettings):
             query += f"&sslrootcert={quote(self.database_ca, safe='')}"
         password = quote(self.database_password.get_secret_value(), safe="")
         credentials = f"{quote(self.database_user, safe='')}:{password}"
-        return f"postgresql+psycopg://{credentials}@{self.database_host}:{self.database_port}/{self.database_name}?{query}"
+        return (
+            f"postgresql+psycopg://{credentials}@{self.database_host}:{self.database_port}/{self.database_name}?{query}"
+        )
 
     @property
     def redis_url(self) -> str:

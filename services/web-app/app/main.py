@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from app.api import (
     asyncapi,
+    body_limit,
     events,
     headers,
     health,
@@ -60,10 +61,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan(settings),
-        max_body_size=MAX_BODY,
         responses={"default": {"model": problems.ProblemDetails, "description": "A problem (RFC 9457)"}},
     )
     problems.install(app)
+    app.add_middleware(body_limit.BodyLimitMiddleware, limit=MAX_BODY)
     app.add_middleware(headers.EdgeMiddleware, instance=settings.instance)
     for module in _ROUTERS:
         app.include_router(module.router)

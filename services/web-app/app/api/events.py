@@ -73,7 +73,7 @@ async def _hung_up(receive: Receive) -> None:
 
 @router.get(
     "/events",
-    response_class=EventStream,
+    response_class=Response,
     responses={200: {"description": "one message a `data:` line", "content": {"text/event-stream": {}}}},
 )
 async def events(

@@ -13,7 +13,7 @@ from app.config import Settings
 from app.realtime.service import Realtime
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Instance:
     """The parts that requests share. Made when the server starts, kept in `app.state.instance`."""
 

@@ -72,7 +72,7 @@ class Client:
 
     def offer(self, frame: Frame) -> Offer:
         """Queue `frame`, or close the client with 4008 when more than `limit` frames wait already. Never waits."""
-        if self._closing or (frame.cursor and frame.cursor.sequence <= self.after):
+        if self._closing or (frame.follows is not None and frame.follows < self.after):
             return Offer.SKIPPED
         if len(self._live) >= self._limit:
             self.close(CloseCode.TOO_SLOW)

@@ -14,17 +14,17 @@ from app.realtime.messages import ErrorData
 class Frame:
     """One text message, as it goes to sockets (`text`) and event streams (`sse`).
 
-    `cursor` is set where a client that has got the frame may continue from it.
+    `follows` is the sequence behind which a client needs the frame; None: it needs it anyway.
     """
 
     text: str
     sse: bytes
-    cursor: Cursor | None = None
+    follows: int | None = None
 
 
 def event_frame(event: StoredEvent) -> Frame:
     """Encode a row of the event log."""
-    return _frame(envelope(event), event.cursor)
+    return _frame(envelope(event), event.cursor, event.cursor.sequence - 1)
 
 
 def manual_frame(message: dict[str, Any]) -> Frame:
@@ -50,7 +50,7 @@ def resync_required(head: Cursor, reason: str) -> Frame:
 
 def heartbeat(head: Cursor) -> Frame:
     """Say that the feed is alive and complete up to `head`."""
-    return _frame({"type": "heartbeat", "id": str(head)}, head)
+    return _frame({"type": "heartbeat", "id": str(head)}, head, head.sequence)
 
 
 def reconnect(after_ms: int) -> Frame:
@@ -66,8 +66,8 @@ def error(detail: str) -> Frame:
 PONG = Frame("pong", b": pong\n\n")
 
 
-def _frame(message: dict[str, Any], cursor: Cursor | None = None) -> Frame:
+def _frame(message: dict[str, Any], cursor: Cursor | None = None, follows: int | None = None) -> Frame:
     body = orjson.dumps(message)
     # An `id:` line is what a browser sends back as Last-Event-ID (HTML, server-sent events): only where that is right.
     head = f"id: {cursor}\n".encode() if cursor else b""
-    return Frame(body.decode(), head + b"data: " + body + b"\n\n", cursor)
+    return Frame(body.decode(), head + b"data: " + body + b"\n\n", follows)

@@ -51,7 +51,7 @@ class TaskUpdateData(Open):
     task_id: int
     task_run_id: int
     status: Status
-    task_name: Annotated[str, Field(max_length=200)]
+    task_name: str
     result_data: ResultData
     timestamp: Annotated[
         str,

@@ -4,8 +4,11 @@ import logging
 from typing import Any
 
 from gunicorn.glogging import Logger
+from websockets.exceptions import WebSocketException
 
 from app.log import configure_logging
+
+_SOCKET_LINES = ('%s - "WebSocket %s"', "connection open", "connection rejected", "connection closed")
 
 
 class PlainLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -26,6 +29,17 @@ def use_root(name: str) -> None:
     logger.setLevel(logging.NOTSET)
 
 
-def drop_handshake_lines(record: logging.LogRecord) -> bool:
-    """Filter out uvicorn's line for a WebSocket, which holds the query string; the application writes its own."""
-    return not (isinstance(record.msg, str) and record.msg.startswith('%s - "WebSocket %s"'))
+def quiet(record: logging.LogRecord) -> bool:
+    """Filter of uvicorn's log: drop its lines for single sockets, and shorten what clients did wrong to one line.
+
+    Its line for a handshake holds the query string; the application writes its own. A client that breaks the protocol
+    is no fault of ours and gets no traceback.
+    """
+    message = str(record.msg)
+    if message.startswith(_SOCKET_LINES):
+        return False
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, WebSocketException | UnicodeDecodeError | EOFError):
+        record.msg, record.args, record.exc_info = f"A client broke the protocol: {type(error).__name__}", (), None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True

@@ -5,6 +5,7 @@ import socket
 import sys
 from typing import Any, ClassVar
 
+from fastapi import FastAPI
 from gunicorn.arbiter import Arbiter
 from uvicorn.config import Config
 from uvicorn.server import Server
@@ -13,21 +14,32 @@ from uvicorn_worker import UvicornWorker
 from app.api.admin import create_admin_app
 from app.config import get_settings
 from app.server.admin_server import admin_server
-from app.server.logger import drop_handshake_lines, use_root
+from app.server.logger import quiet, use_root
 from app.server.protocol import MAX_MESSAGE, SocketProtocol
 
 GRACE = 15  # seconds for open requests and sockets; below gunicorn's graceful_timeout, which is below TimeoutStopSec
 
 
 class InstanceServer(Server):
-    """Lets the application say goodbye to its clients before uvicorn waits for them."""
+    """Serves the admin socket beside the public one, and lets the application say goodbye to its clients."""
+
+    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        # Not around `serve`: at its end that sends the process the signal that stopped it, and nothing runs after.
+        async with admin_server(create_admin_app(self._app), get_settings().admin_socket):
+            await super()._serve(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the live feed's clients, then everything else."""
-        instance = getattr(self.config.app.state, "instance", None)  # type: ignore[union-attr]  # our own FastAPI
+        instance = getattr(self._app.state, "instance", None)
         if instance is not None:
             instance.realtime.stop()
         await super().shutdown(sockets)
+
+    @property
+    def _app(self) -> FastAPI:
+        app = self.config.app
+        assert isinstance(app, FastAPI)  # noqa: S101  (gunicorn loads `app.main:app`)
+        return app
 
 
 class InstanceWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no types
@@ -57,13 +69,12 @@ class InstanceWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has
         super().__init__(*args, **kwargs)
         for name in ("uvicorn.error", "uvicorn.access"):
             use_root(name)
-        logging.getLogger("uvicorn.error").addFilter(drop_handshake_lines)
+        logging.getLogger("uvicorn.error").addFilter(quiet)
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
         server = InstanceServer(config=self.config)
         self._install_sigquit_handler()
-        async with admin_server(create_admin_app(self.wsgi), get_settings().admin_socket):
-            await server.serve(sockets=self.sockets)
+        await server.serve(sockets=self.sockets)
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
 from jsonschema import Draft202012Validator
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, unix_connect
@@ -53,14 +54,16 @@ class Feed:
                 if message["data"]["task_name"] == task_name:
                     return found
 
+    def _read_on(self, timeout: float) -> None:
+        while True:
+            self.connection.recv(timeout)
+
     def close_code(self, timeout: float = 10) -> int:
         """Read until the server closes, and return its code."""
-        try:
-            while True:
-                self.connection.recv(timeout)
-        except ConnectionClosed as closed:
-            assert closed.rcvd is not None, "the connection ended without a close frame"
-            return closed.rcvd.code
+        with pytest.raises(ConnectionClosed) as closed:
+            self._read_on(timeout)
+        assert closed.value.rcvd is not None, "the connection ended without a close frame"
+        return closed.value.rcvd.code
 
 
 class Browser:

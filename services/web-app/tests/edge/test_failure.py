@@ -118,9 +118,8 @@ def test_the_admin_socket_tells_status_and_metrics(instance: InstanceProcess, si
 
 
 def test_a_drained_instance_takes_no_clients_and_sends_the_others_away(
-    start_instance: Callable[..., InstanceProcess], instance: InstanceProcess, sign_in: SignIn
+    start_instance: Callable[..., InstanceProcess], sign_in: SignIn
 ) -> None:
-    assert instance
     leaving = start_instance()
     browser = sign_in("admin", leaving)
     with browser.feed() as feed, leaving.admin() as admin:

@@ -27,10 +27,7 @@ def stream(response: httpx.Response) -> Iterator[tuple[str | None, dict[str, Any
             cursor = None
 
 
-def test_polling_tells_what_was_missed_and_where_to_go_on(
-    instance: InstanceProcess, sign_in: SignIn, happen: Happen, world: World
-) -> None:
-    assert instance
+def test_polling_tells_what_was_missed_and_where_to_go_on(sign_in: SignIn, happen: Happen, world: World) -> None:
     http = sign_in("viewer-1").http
     start = http.get("/api/notifications").json()
     assert start["items"] == []
@@ -48,19 +45,13 @@ def test_polling_tells_what_was_missed_and_where_to_go_on(
 
 
 @pytest.mark.parametrize(("since", "status"), [("other-1", 410), ("nonsense", 400), ("", 400), ("a-" + "9" * 30, 400)])
-def test_polling_with_a_cursor_that_leads_nowhere(
-    instance: InstanceProcess, sign_in: SignIn, since: str, status: int
-) -> None:
-    assert instance
+def test_polling_with_a_cursor_that_leads_nowhere(sign_in: SignIn, since: str, status: int) -> None:
     response = sign_in("admin").http.get("/api/notifications", params={"since": since})
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
 
 
-def test_an_event_stream_resumes_from_the_last_event_id(
-    instance: InstanceProcess, sign_in: SignIn, happen: Happen
-) -> None:
-    assert instance
+def test_an_event_stream_resumes_from_the_last_event_id(sign_in: SignIn, happen: Happen) -> None:
     http = sign_in("admin").http
     since = happen("seen")
     missed = happen("missed")
@@ -78,7 +69,6 @@ def test_an_event_stream_resumes_from_the_last_event_id(
 
 
 def test_an_event_stream_ends_when_its_session_does(instance: InstanceProcess, sign_in: SignIn) -> None:
-    assert instance
     browser = sign_in("viewer-1")
     with browser.http.stream("GET", "/api/events") as response:
         messages = stream(response)

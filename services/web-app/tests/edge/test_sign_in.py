@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -33,8 +34,7 @@ def test_only_the_hash_of_the_cookie_is_stored(instance: InstanceProcess, databa
     assert database.execute("SELECT token_hash FROM user_session") == [(hashlib.sha256(secret.encode()).digest(),)]
 
 
-def test_who_is_signed_in_is_told(instance: InstanceProcess, world: World, sign_in: SignIn) -> None:
-    assert instance
+def test_who_is_signed_in_is_told(world: World, sign_in: SignIn) -> None:
     assert sign_in("viewer-1").http.get("/api/auth/me").json() == {
         "id": world.users["viewer-1"],
         "name": "viewer-1",
@@ -74,10 +74,7 @@ def test_a_disabled_user_cannot_sign_in(instance: InstanceProcess, database: Dat
     ],
     ids=["absolute", "idle", "signed out", "disabled"],
 )
-def test_an_ended_session_is_refused(
-    instance: InstanceProcess, sign_in: SignIn, database: Database, change: str
-) -> None:
-    assert instance
+def test_an_ended_session_is_refused(sign_in: SignIn, database: Database, change: str) -> None:
     browser = sign_in("viewer-1")
     database.execute(change)
 
@@ -85,8 +82,7 @@ def test_an_ended_session_is_refused(
     assert (response.status_code, response.json()["code"]) == (401, "not_signed_in")
 
 
-def test_use_keeps_a_session_alive(instance: InstanceProcess, sign_in: SignIn, database: Database) -> None:
-    assert instance
+def test_use_keeps_a_session_alive(sign_in: SignIn, database: Database) -> None:
     browser = sign_in("viewer-1")
     database.execute("UPDATE user_session SET last_seen_at = now() - interval '1 hour'")
 
@@ -94,10 +90,7 @@ def test_use_keeps_a_session_alive(instance: InstanceProcess, sign_in: SignIn, d
     assert database.execute("SELECT last_seen_at > now() - interval '1 minute' FROM user_session") == [(True,)]
 
 
-def test_a_login_ends_the_session_that_came_along(
-    instance: InstanceProcess, sign_in: SignIn, database: Database
-) -> None:
-    assert instance
+def test_a_login_ends_the_session_that_came_along(sign_in: SignIn, database: Database) -> None:
     browser = sign_in("viewer-1")
     before = browser.headers["Cookie"]
 
@@ -107,8 +100,7 @@ def test_a_login_ends_the_session_that_came_along(
     assert database.execute("SELECT count(*) FROM user_session") == [(1,)]
 
 
-def test_signing_out_ends_the_session(instance: InstanceProcess, sign_in: SignIn, database: Database) -> None:
-    assert instance
+def test_signing_out_ends_the_session(sign_in: SignIn, database: Database) -> None:
     browser = sign_in("viewer-1")
 
     assert browser.http.post("/api/auth/logout").status_code == 204
@@ -118,9 +110,8 @@ def test_signing_out_ends_the_session(instance: InstanceProcess, sign_in: SignIn
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", None], ids=["foreign", "opaque", "absent"])
 def test_a_change_with_a_cookie_needs_a_listed_origin(
-    instance: InstanceProcess, sign_in: SignIn, world: World, database: Database, origin: str | None
+    sign_in: SignIn, world: World, database: Database, origin: str | None
 ) -> None:
-    assert instance
     browser = sign_in("operator-1")
     del browser.http.headers["origin"]
     if origin:
@@ -156,10 +147,7 @@ def test_a_token_needs_no_origin_and_can_be_revoked(
 
 
 @pytest.mark.parametrize("header", ["Bearer wrong", "Bearer", "Basic YTpi", "nonsense"])
-def test_a_wrong_authorization_header_is_refused_whatever_cookie_comes_along(
-    instance: InstanceProcess, sign_in: SignIn, header: str
-) -> None:
-    assert instance
+def test_a_wrong_authorization_header_is_refused_whatever_cookie_comes_along(sign_in: SignIn, header: str) -> None:
     assert sign_in("viewer-1").http.get("/api/hosts", headers={"Authorization": header}).status_code == 401
 
 
@@ -192,8 +180,6 @@ def test_failures_of_a_name_or_an_address_are_throttled(
 
 
 def test_many_guesses_at_the_same_moment_get_no_more_tries(strict: InstanceProcess, world: World) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     assert world
     with ThreadPoolExecutor(12) as pool:
         guesses = pool.map(lambda number: Browser(strict).login("viewer-1", f"guess {number}").status_code, range(12))
