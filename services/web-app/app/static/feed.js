@@ -54,6 +54,8 @@ export class Feed {
   /** @type {WebSocket | null} */ #socket = null;
   /** @type {Set<string>} */ #seen = new Set();
   #failures = 0;
+  /** Whether everything was loaded anew since the feed was last live. */
+  #resynced = false;
   #stopped = true;
   #polling = false;
   /** @type {"socket" | "limit"} */ #why = "socket";
@@ -158,6 +160,7 @@ export class Feed {
   }
 
   #live() {
+    this.#resynced = false;
     this.#stopPolling();
     this.#tell({ kind: "live" });
     this.#timers.stable.set(STABLE_AFTER, () => {
@@ -286,7 +289,11 @@ export class Feed {
       if (error instanceof Error && "status" in error && error.status === 401) return this.#signOut();
       return this.#fail();
     }
-    // Counted, so that a server which asks for this again and again is asked ever less often; but the socket comes next.
+    if (this.#stopped) return;
+    const again = this.#resynced;
+    this.#resynced = true;
+    if (!again) return this.#connect();
+    // A server that asks for this again and again is asked ever less often; but the socket always comes next.
     this.#failures = Math.min(this.#failures, TRIES - 1);
     this.#fail();
   }

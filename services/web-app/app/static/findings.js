@@ -104,7 +104,11 @@ function findingRow(finding) {
   return el(
     "tr",
     { role: "row", "data-cve": finding.cve_id },
-    el("td", { role: "cell", "data-label": "Severity" }, el("span", { class: `badge ${finding.severity}` }, finding.severity), score),
+    el(
+      "td",
+      { role: "cell", "data-label": "Severity" },
+      el("div", {}, el("span", { class: `badge ${finding.severity}` }, finding.severity), score),
+    ),
     el(
       "td",
       { role: "cell", "data-label": "CVE" },

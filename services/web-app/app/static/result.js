@@ -43,9 +43,9 @@ export function resultView(status, result, { sentence = true } = {}) {
       "div",
       { class: "result-line" },
       el("span", { class: `verdict ${look.tone}`, title: sentence ? null : why || null }, icon(look.icon), headline(status, result)),
-      badges(result),
       result.demo === true && demoTag(),
     ),
+    badges(result),
     sentence && why && el("p", { class: "why" }, why),
   );
 }

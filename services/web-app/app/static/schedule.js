@@ -28,12 +28,12 @@ export function scheduleInWords(cron) {
 function timeInWords(minute, hour) {
   if (hour === "*") {
     if (minute === "*") return "every minute";
-    const step = stepOf(minute);
+    const step = stepOf(minute, 60);
     if (step) return step === 1 ? "every minute" : `every ${step} minutes`;
     return isNumber(minute, 59) ? `every hour at minute ${Number(minute)}` : null;
   }
   if (!isNumber(minute, 59)) return null;
-  const step = stepOf(hour);
+  const step = stepOf(hour, 24);
   if (step) return step === 1 ? `every hour at minute ${Number(minute)}` : `every ${step} hours at minute ${Number(minute)}`;
   const hours = hour.split(",");
   if (!hours.every((one) => isNumber(one, 23))) return null;
@@ -70,10 +70,15 @@ function weekdayNumber(text) {
   return index < 0 ? null : index;
 }
 
-/** @param {string} field */
-function stepOf(field) {
-  const match = /^(?:\*|0)\/(\d{1,2})$/.exec(field);
-  return match ? Number(match[1]) : 0;
+/**
+ * The N of a field that says every N, or 0. A step that does not divide its circle is not evenly spaced.
+ *
+ * @param {string} field
+ * @param {number} circle
+ */
+function stepOf(field, circle) {
+  const step = Number(/^\*\/(\d{1,2})$/.exec(field)?.[1] ?? 0);
+  return step > 0 && circle % step === 0 ? step : 0;
 }
 
 /**

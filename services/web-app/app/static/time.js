@@ -4,7 +4,6 @@ const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-const relative = new Intl.RelativeTimeFormat("en", { numeric: "always" });
 const exact = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
 
 /**
@@ -18,19 +17,25 @@ export function parseTime(text) {
 }
 
 /**
- * Say how far away a time is: "12 seconds ago", "in 5 minutes".
+ * Say how far away a time is: "now", "12 s ago", "in 5 min", "3 days ago".
  *
  * @param {number} then milliseconds
  * @param {number} now milliseconds
  */
 export function ago(then, now) {
   const seconds = Math.round((then - now) / 1000);
-  const size = Math.abs(seconds);
-  if (size < 5) return "now";
-  if (size < MINUTE) return relative.format(seconds, "second");
-  if (size < HOUR) return relative.format(Math.trunc(seconds / MINUTE), "minute");
-  if (size < 2 * DAY) return relative.format(Math.trunc(seconds / HOUR), "hour");
-  return relative.format(Math.trunc(seconds / DAY), "day");
+  const size = distance(Math.abs(seconds));
+  if (!size) return "now";
+  return seconds < 0 ? `${size} ago` : `in ${size}`;
+}
+
+/** @param {number} seconds */
+function distance(seconds) {
+  if (seconds < 5) return "";
+  if (seconds < MINUTE) return `${seconds} s`;
+  if (seconds < HOUR) return `${Math.floor(seconds / MINUTE)} min`;
+  if (seconds < 2 * DAY) return `${Math.floor(seconds / HOUR)} h`;
+  return `${Math.floor(seconds / DAY)} days`;
 }
 
 /**

@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from redis import Redis
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.api.auth import COOKIE
 from app.domain.permissions import Role
 from app.utils.notification_service.publisher import Publisher
 from app.utils.passwords import hash_password
@@ -17,7 +18,9 @@ from tests.page.world import PASSWORD, World
 from tests.services import Database
 
 CHROMIUM = "/usr/bin/chromium"
+expect.set_options(timeout=10_000)
 OpenPage = Callable[..., Page]
+StartInstance = Callable[[], InstanceProcess]
 
 
 @pytest.fixture(scope="session")
@@ -28,12 +31,25 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
 
 
 @pytest.fixture(scope="session")
-def running_instance(session_database: Database, relay: Relay) -> Iterator[InstanceProcess]:
-    instance = InstanceProcess(session_database, allowed_origins=(relay.origin,))
-    relay.target = instance.http_socket
-    instance.wait_ready()
-    yield instance
-    instance.stop()
+def start_instance(session_database: Database, relay: Relay) -> Iterator[StartInstance]:
+    """Start an instance that takes the relay's pages for its own; it ends with the session at the latest."""
+    started = []
+
+    def start() -> InstanceProcess:
+        instance = InstanceProcess(session_database, allowed_origins=(relay.origin,))
+        started.append(instance)
+        instance.wait_ready()
+        return instance
+
+    yield start
+    for instance in started:
+        if instance.process.poll() is None:
+            instance.stop()
+
+
+@pytest.fixture(scope="session")
+def running_instance(start_instance: StartInstance) -> InstanceProcess:
+    return start_instance()
 
 
 @pytest.fixture(scope="session")
@@ -61,10 +77,9 @@ def world(
     """An empty system with one administrator, whole network."""
     assert redis_client
     assert running_instance.process.poll() is None, running_instance.log
+    relay.target = running_instance.http_socket
     relay.mend()
-    world = World(
-        sessions_as("web"), sessions_as("worker"), Publisher(database.settings("web")), password_hash
-    )
+    world = World(sessions_as("web"), sessions_as("worker"), Publisher(database.settings("web")), password_hash)
     world.add_user("admin", Role.ADMIN)
     return world
 
@@ -75,7 +90,11 @@ def new_context(chromium: Browser, relay: Relay) -> Iterator[Callable[..., Brows
     contexts = []
 
     def make(**more: Any) -> BrowserContext:
-        options = {"base_url": relay.origin, "ignore_https_errors": True, "timezone_id": "Europe/Berlin"}
+        options: dict[str, Any] = {
+            "base_url": relay.origin,
+            "ignore_https_errors": True,
+            "timezone_id": "Europe/Berlin",
+        }
         context = chromium.new_context(**(options | more))
         context.set_default_timeout(10_000)
         contexts.append(context)
@@ -87,27 +106,24 @@ def new_context(chromium: Browser, relay: Relay) -> Iterator[Callable[..., Brows
 
 
 @pytest.fixture
-def open_page(world: World, new_context: Callable[..., BrowserContext]) -> Iterator[OpenPage]:
-    """Sign in and open the page: `open_page("viewer-1", path="/#run-1")`. No page may have logged an error."""
-    assert world
+def open_page(world: World, relay: Relay, new_context: Callable[..., BrowserContext]) -> Iterator[OpenPage]:
+    """Sign in, open the page and wait until it is live: `open_page("viewer-1", path="/#run-1")`.
+
+    With `clock=True` the page's clock is the test's to move. No script may have failed or been refused by the policy.
+    """
     errors: list[str] = []
 
-    def open_as(name: str = "admin", path: str = "/", *, live: bool = True, **context: Any) -> Page:
-        page = new_context(**context).new_page()
+    def open_as(name: str = "admin", path: str = "/", *, clock: bool = False, **context: Any) -> Page:
+        profile = new_context(**context)
+        profile.add_cookies([{"name": COOKIE, "value": world.sign_in(name), "url": relay.origin, "secure": True}])
+        page = profile.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: errors.append(message.text) if "Security Policy" in message.text else None)
-        answer = page.request.post(
-            "/api/auth/login",
-            data={"username": name, "password": PASSWORD},
-            headers={"Origin": page.request.fetch("/login").url.removesuffix("/login")},
-        )
-        assert answer.ok, answer.text()
+        if clock:
+            page.clock.install()
         page.goto(path)
-        if live:
-            expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        expect(page.locator("#connection")).to_have_attribute("data-state", "live")
         return page
 
     yield open_as
     assert errors == []
-
-

@@ -1,17 +1,22 @@
 """What the page shows in tests: hosts, tasks and runs that end in every way a run can."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import users
-from app.db.events import load_event
+from app.db.events import load_event, record_event
 from app.db.models import Event, Finding, Host, HostGroup, Run, Scan, ScheduledTask
 from app.db.runs import claim_run, create_run, finish_run
+from app.db.sessions import start_session
 from app.db.tasks import create_task
+from app.domain.envelope import TASK_UPDATE, task_update_data
 from app.domain.permissions import Role
 from app.utils.notification_service.publisher import Publisher
+from app.utils.passwords import new_secret, secret_hash
 
 PASSWORD = "correct horse battery"
 
@@ -44,6 +49,15 @@ class World:
         with self.web.begin() as session:
             users.create_user(session, name=name, role=role, password_hash=self.password_hash, groups=groups)
 
+    def sign_in(self, name: str) -> str:
+        """The cookie's value of a new session."""
+        secret = new_secret()
+        with self.web.begin() as session:
+            user = users.find_user(session, name)
+            assert user is not None
+            start_session(session, token_hash=secret_hash(secret), user_id=user.id, lifetime=3600, address=None)
+        return secret
+
     def sign_out_everywhere(self, name: str) -> None:
         with self.web.begin() as session:
             user = users.find_user(session, name)
@@ -57,12 +71,25 @@ class World:
             row = Host(name=host, address=host, groups=groups)
             session.add(row)
             session.flush()
-            return create_task(session, **({"name": f"Scan {host}", "host": row, "scan_type": "fast"} | more))
+            values: dict[str, Any] = {"name": f"Scan {host}", "host": row, "scan_type": "fast"}
+            return create_task(session, **(values | more))
 
     def queue(self, task: ScheduledTask, *, publish: bool = True) -> Run:
         with self.web.begin() as session:
             run, event = create_run(session, session.get_one(ScheduledTask, task.id), "manual", "anna")
         return self._told(run, event, publish=publish)
+
+    def find_run(self, task: ScheduledTask) -> Run:
+        """The only run of a task that somebody asked for."""
+        with self.web() as session:
+            return session.scalars(select(Run).where(Run.task_id == task.id)).one()
+
+    def notify(self, text: str) -> None:
+        """A message to everybody who sees all hosts."""
+        data = task_update_data(999, 888, "success", text, {"test": "data"}, datetime.now(UTC))
+        with self.worker.begin() as session:
+            event = record_event(session, TASK_UPDATE, None, data)
+        self._publish(event)
 
     def start(self, run: Run, *, publish: bool = True) -> Run:
         with self.worker.begin() as session:
@@ -84,10 +111,13 @@ class World:
 
     def _told(self, run: Run, event: Event | None, *, publish: bool) -> Run:
         if publish and event is not None:
-            with self.web() as session:
-                stored = load_event(session, event.id)
-            assert self.publisher.publish(stored)
+            self._publish(event)
         return run
+
+    def _publish(self, event: Event) -> None:
+        with self.web() as session:
+            stored = load_event(session, event.id)
+        assert self.publisher.publish(stored)
 
 
 def _store_scan(session: Session, run: Run, result: dict[str, Any]) -> int:
@@ -126,5 +156,3 @@ def _findings(scan: Scan, result: dict[str, Any]) -> list[Finding]:
         )
         for number, severity in enumerate(found)
     ]
-
-

@@ -323,15 +323,28 @@ for (const [name, act] of /** @type {[string, (peer: Peer) => void][]} */ ([
     act(bench.peer);
     await settle();
     assert.equal(bench.resyncs, 1);
-    mock.timers.tick(1000);
     assert.equal(bench.peer.url, "/api/ws?since=f-7");
   });
 }
+
+test("a server that asks for everything anew each time is asked ever less often", async () => {
+  bench.peer.say({ type: "resync_required", id: "f-7", data: {} });
+  await settle();
+  for (const wait of [1000, 2000, 4000]) {
+    bench.peer.say({ type: "resync_required", id: "f-7", data: {} });
+    await settle();
+    const status = bench.statuses.at(-1);
+    assert.equal(status?.kind, "reconnecting");
+    assert.equal(Math.round(status.retryAt - Date.now()), wait);
+    mock.timers.tick(wait);
+  }
+});
 
 test("polling that falls too far behind loads everything", async () => {
   bench.answer = (path) => ({ status: path.startsWith("/api/notifications") ? 410 : 200, body: null, retryAfter: null });
   await bench.refuseUntilPolling();
   assert.equal(bench.resyncs, 1);
+  assert.equal(bench.peer.url, "/api/ws?since=f-7");
 });
 
 test("a server that asks pages to leave is left after the time it names", () => {

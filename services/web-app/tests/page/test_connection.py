@@ -1,0 +1,116 @@
+"""The page over a network that breaks: nothing is missed, nothing is repeated, and the header tells the truth."""
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.edge.process import InstanceProcess
+from tests.page.conftest import OpenPage, StartInstance
+from tests.page.edge import Relay
+from tests.page.world import ASSESSED, FAILED, PASSWORD, World
+from tests.services import Database
+
+pytestmark = pytest.mark.integration
+
+
+def state(page: Page) -> Locator:
+    return page.locator("#connection")
+
+
+def expect_state(page: Page, name: str, words: str = "") -> None:
+    expect(state(page)).to_have_attribute("data-state", name)
+    expect(state(page)).to_contain_text(words)
+
+
+def wait_until_polling(page: Page) -> None:
+    """Pass the waits of the five tries by moving the page's clock."""
+    for _ in range(60):
+        if state(page).get_attribute("data-state") == "polling":
+            return
+        page.clock.run_for(2000)
+        page.wait_for_timeout(100)
+    pytest.fail("the page never began to poll")
+
+
+def test_what_ended_while_the_network_was_down_arrives_once(world: World, open_page: OpenPage, relay: Relay) -> None:
+    task = world.add_task("vuls-target-1")
+    page = open_page()
+    relay.down = True
+    relay.cut()
+    expect_state(page, "reconnecting", "Reconnecting")
+    run = world.scan(task, ASSESSED)
+    relay.mend()
+    expect_state(page, "live", "Live")
+    expect(page.locator(f"#recent [data-run-id='{run.id}']")).to_have_count(1)
+    expect(page.locator(f".toast[data-run-id='{run.id}']")).to_have_count(1)
+    assert page.evaluate("window.ws.readyState") == 1
+
+
+def test_each_loss_is_followed_by_one_socket(open_page: OpenPage, relay: Relay) -> None:
+    page = open_page()
+    before = relay.handshakes
+    relay.cut()
+    expect_state(page, "reconnecting")
+    expect_state(page, "live")
+    assert relay.handshakes == before + 1
+
+
+def test_without_sockets_the_page_polls_and_returns_to_the_socket(
+    world: World, open_page: OpenPage, relay: Relay
+) -> None:
+    task = world.add_task("vuls-target-1")
+    page = open_page(clock=True)
+    relay.sockets_down = True
+    relay.cut()
+    wait_until_polling(page)
+    expect_state(page, "polling", "Polling every 30 s")
+    first = world.scan(task, FAILED)  # its toast stays while the clock is moved
+    page.clock.run_for(31_000)
+    expect(page.locator(f".toast[data-run-id='{first.id}']")).to_have_count(1)
+    relay.mend()
+    page.clock.run_for(31_000)
+    expect_state(page, "live")
+    second = world.scan(task, ASSESSED)
+    expect(page.locator("#recent [data-run-id]")).to_have_count(2)
+    expect(page.locator(f".toast[data-run-id='{second.id}']")).to_have_count(1)
+
+
+def test_an_instance_that_stops_hands_its_pages_over(
+    world: World, open_page: OpenPage, relay: Relay, start_instance: StartInstance, running_instance: InstanceProcess
+) -> None:
+    task = world.add_task("vuls-target-1")
+    leaving = start_instance()
+    relay.target = leaving.http_socket
+    page = open_page()
+    relay.target = running_instance.http_socket
+    leaving.stop()
+    run = world.scan(task, ASSESSED)
+    expect(page.locator(f".toast[data-run-id='{run.id}']")).to_have_count(1)
+    expect_state(page, "live")
+
+
+def test_who_was_away_for_too_long_gets_the_whole_state_anew(
+    world: World, open_page: OpenPage, relay: Relay, database: Database
+) -> None:
+    task = world.add_task("vuls-target-1")
+    world.queue(task)
+    page = open_page()
+    relay.down = True
+    relay.cut()
+    expect_state(page, "reconnecting")
+    run = world.scan(world.add_task("vuls-target-2"), ASSESSED)
+    database.execute("DELETE FROM event WHERE seq < (SELECT max(seq) FROM event)")
+    relay.mend()
+    expect_state(page, "live")
+    expect(page.locator(f"#recent [data-run-id='{run.id}']")).to_have_count(1)
+    expect(page.locator("tr[data-task-id]")).to_have_count(2)
+
+
+def test_who_is_signed_out_elsewhere_is_told_and_can_come_back(world: World, open_page: OpenPage) -> None:
+    page = open_page()
+    world.sign_out_everywhere("admin")
+    expect_state(page, "signed-out", "Signed out")
+    page.get_by_role("link", name="Sign in again").click()
+    page.get_by_label("User name").fill("admin")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect_state(page, "live")
