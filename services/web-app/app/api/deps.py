@@ -19,7 +19,6 @@ async def get_db(instance: CurrentInstance) -> AsyncIterator[AsyncSession]:
 
 Db = Annotated[AsyncSession, Depends(get_db, scope="function")]
 Limit = Annotated[int, Query(ge=1, le=PAGE)]
-PathId = Annotated[int, Query(ge=0, le=2**63 - 1)]
 
 
 def page(rows: Sequence[Any], limit: int, to_json: Callable[[Any], Any], key: Callable[[Any], int]) -> dict[str, Any]:

@@ -40,21 +40,20 @@ async def websocket(socket: WebSocket) -> None:
                 user, since = await _admit(socket, instance)
                 join = instance.realtime.join(user.access, user.credential, since)
                 client = await stack.enter_async_context(join)
-                await socket.accept()
         except ProblemError as problem:
             await _refuse(socket, problem)
         except TooManyConnectionsError:
             detail = "You have as many connections as one user may have. Close some tabs."
             await _refuse(socket, ProblemError(429, "too_many_connections", detail, headers={"Retry-After": "30"}))
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except (SQLAlchemyError, OSError) as error:
             if not is_database_away(error):
                 raise
             await _refuse(socket, database_unavailable())
-        except WebSocketDisconnect:
-            return
         else:
-            log.info("WebSocket of %s opened from %s", user.access.name, client_address(socket))
-            await _serve(socket, client)
+            with contextlib.suppress(WebSocketDisconnect, OSError):  # it may hang up at any moment
+                await socket.accept()
+                log.info("WebSocket of %s opened from %s", user.access.name, client_address(socket))
+                await _serve(socket, client)
 
 
 async def _admit(socket: WebSocket, instance: Instance) -> tuple[SignedIn, Cursor | None]:

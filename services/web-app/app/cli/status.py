@@ -1,29 +1,66 @@
-"""`vulsctl status`: how the instances of this host are."""
+"""`vulsctl status`: how the instances of this host are, or what its component reaches."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import typer
+from redis import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli import admin_socket
-from app.cli.output import AsJson, fail, table
+from app.cli.output import AsJson, table
+from app.config import Settings, get_settings
+from app.db.engine import make_engine
+from app.utils.redis_client import make_redis
 
 Sockets = Annotated[list[str] | None, typer.Option("--socket", help="Admin socket; all of this host without it.")]
 _COLUMNS = ("instance", "ready", "reason", "database", "redis", "clients", "cursor", "release")
 
 
 def status(socket: Sockets = None, as_json: AsJson = False) -> None:
-    """Show the web instances of this host; exit status 1 when one is not ready."""
+    """Show the web instances of this host, or what another component reaches; exit status 1 when something is ill."""
     paths = admin_socket.find(socket)
-    if not paths:
-        fail(
-            "no web instance runs on this host", "run it on a web host, as root; or look at `systemctl status 'vuls-*'`"
-        )
-    rows = [_ask(path) for path in paths]
+    rows = [_ask(path) for path in paths] or [_this_host()]
     table(rows, _COLUMNS, as_json=as_json)
     if not all(row["ready"] for row in rows):
         raise SystemExit(1)
+
+
+def _this_host() -> dict[str, Any]:
+    """Return what a host without a web instance can say: whether its component reaches its services."""
+    settings = get_settings()
+    database, redis = _database(settings), _redis(settings)
+    row: dict[str, Any] = dict.fromkeys(_COLUMNS)
+    return row | {
+        "instance": settings.component,
+        "ready": database == "ok",
+        "database": database,
+        "redis": redis,
+        "release": settings.release_id,
+    }
+
+
+def _database(settings: Settings) -> str:
+    engine = make_engine(settings)
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+    except SQLAlchemyError:
+        return "away"
+    finally:
+        engine.dispose()
+    return "ok"
+
+
+def _redis(settings: Settings) -> str:
+    try:
+        with make_redis(settings) as client:
+            client.ping()
+    except (RedisError, OSError):
+        return "away"
+    return "ok"
 
 
 def _ask(path: Path) -> dict[str, Any]:

@@ -358,6 +358,15 @@ def _raw_socket(instance: InstanceProcess, browser: Browser) -> socket.socket:
     raw = socket.socket(socket.AF_UNIX)
     raw.settimeout(10)
     raw.connect(str(instance.http_socket))
+    raw.sendall(_handshake(browser))
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += raw.recv(1)
+    assert answer.startswith(b"HTTP/1.1 101")
+    return raw
+
+
+def _handshake(browser: Browser) -> bytes:
     lines = [
         "GET /api/ws HTTP/1.1",
         "Host: vuls.example",
@@ -368,12 +377,22 @@ def _raw_socket(instance: InstanceProcess, browser: Browser) -> socket.socket:
         f"Origin: {ORIGIN}",
         f"Cookie: {browser.headers['Cookie']}",
     ]
-    raw.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        answer += raw.recv(1)
-    assert answer.startswith(b"HTTP/1.1 101")
-    return raw
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 1.0], ids=["early", "half way", "before the answer"])
+def test_hanging_up_during_the_handshake_leaves_nothing_behind(
+    instance: InstanceProcess, sign_in: SignIn, part: float
+) -> None:
+    request = _handshake(sign_in("viewer-1"))
+    for _ in range(20):
+        raw = socket.socket(socket.AF_UNIX)
+        raw.connect(str(instance.http_socket))
+        raw.sendall(request[: int(len(request) * part)])
+        raw.close()
+    with instance.admin() as admin:
+        eventually(lambda: admin.get("/status").json()["clients"] == 0)
+    assert "Traceback" not in instance.log
 
 
 def _read_all(raw: socket.socket) -> bytes:

@@ -1,0 +1,199 @@
+"""`vulsctl` with the rights of the web application's database role."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from app.cli import cli
+from app.utils.passwords import verify_password
+from tests.services import Database
+
+PASSWORD = "correct horse battery"
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def vulsctl(process_settings: Callable[..., Any]) -> Run:
+    """Run a verb; `status` is the exit status that it must have, `stdin` what it reads."""
+    process_settings("web")
+
+    def run(*arguments: str, status: int = 0, stdin: str | None = None) -> Result:
+        result = CliRunner().invoke(cli, arguments, input=stdin)
+        assert result.exit_code == status, result.output
+        return result
+
+    return run
+
+
+def answer(result: Result) -> Any:
+    """Return the JSON on standard output, which must be alone there."""
+    return json.loads(result.stdout)
+
+
+def test_a_user_is_added_listed_and_disabled(vulsctl: Run, database: Database) -> None:
+    vulsctl("group", "add", "web")
+    added = answer(
+        vulsctl(
+            "user",
+            "add",
+            "anna",
+            "--role",
+            "operator",
+            "--group",
+            "web",
+            "--password-file",
+            "-",
+            "--json",
+            stdin=PASSWORD,
+        )
+    )
+    assert added["changed"]
+
+    (listed,) = answer(vulsctl("user", "list", "--json"))["items"]
+    assert (listed["name"], listed["role"], listed["groups"], listed["disabled"]) == (
+        "anna",
+        "operator",
+        ["web"],
+        False,
+    )
+    assert "operator" in vulsctl("user", "list").stdout
+
+    ((stored,),) = database.execute("SELECT password_hash FROM app_user")
+    assert stored.startswith("$argon2id$")
+    assert verify_password(PASSWORD, stored)
+
+    assert answer(vulsctl("user", "disable", "anna", "--json"))["changed"]
+    assert not answer(vulsctl("user", "disable", "anna", "--json"))["changed"]
+    assert answer(vulsctl("user", "enable", "anna", "--json"))["changed"]
+
+
+def test_ensure_makes_a_user_once_and_leaves_its_password_alone(vulsctl: Run, database: Database) -> None:
+    ensure = ("user", "ensure", "--name", "admin", "--role", "admin", "--password-file", "-")
+
+    assert answer(vulsctl(*ensure, stdin=f"{PASSWORD}\n")) == {"changed": True}
+    assert answer(vulsctl(*ensure, stdin="another long password")) == {"changed": False}
+    ((stored,),) = database.execute("SELECT password_hash FROM app_user")
+    assert verify_password(PASSWORD, stored)
+
+    database.execute("UPDATE app_user SET role = 'viewer'")
+    assert answer(vulsctl(*ensure, stdin=PASSWORD)) == {"changed": True}
+    assert database.execute("SELECT role FROM app_user") == [("admin",)]
+
+
+def test_a_new_password_signs_the_user_out(vulsctl: Run, database: Database, tmp_path: Path) -> None:
+    vulsctl("user", "add", "anna", "--password-file", "-", stdin=PASSWORD)
+    database.execute(
+        "INSERT INTO user_session (token_hash, user_id, expires_at)"
+        " SELECT 'x', id, now() + interval '1 hour' FROM app_user"
+    )
+    file = tmp_path / "password"
+    file.write_text("a new long password\n")
+
+    vulsctl("user", "passwd", "anna", "--password-file", str(file))
+
+    ((stored,),) = database.execute("SELECT password_hash FROM app_user")
+    assert verify_password("a new long password", stored)
+    assert database.execute("SELECT count(*) FROM user_session") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "said"),
+    [
+        (("user", "disable", "nobody"), "", "no user called nobody"),
+        (("user", "add", "anna", "--group", "none"), "", "No such group: none"),
+        (("user", "add", "anna", "--password-file", "-"), "short", "12 to 1024 characters"),
+        (("user", "add", "anna", "--password-file", "-"), "", "password is empty"),
+        (("user", "add", "anna", "--password-file", "/nowhere"), "", "cannot read the password"),
+        (("token", "create", "nobody", "--name", "CI"), "", "no user called nobody"),
+        (("token", "revoke", "5"), "", "no live token"),
+        (("group", "grant", "none", "nobody"), "", "no user called nobody"),
+        (("inventory", "apply", "-"), "{", "not as it must be"),
+        (("inventory", "apply", "-"), '{"hosts": [{"name": "../../etc", "address": "x"}]}', "hosts.0.name"),
+        (("inventory", "apply", "-"), '{"tasks": [{"name": "x", "host": "none"}]}', "no host called none"),
+        (("notify", "--status", "done"), "", "unknown status"),
+        (("notify", "--data", "{"), "", "not JSON"),
+        (("status", "--socket", "/nowhere/admin.sock"), "", ""),
+        (("drain", "7"), "", "does not answer"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_what_to_do_next(
+    vulsctl: Run, arguments: tuple[str, ...], stdin: str, said: str
+) -> None:
+    result = vulsctl(*arguments, status=1, stdin=stdin)
+
+    assert said in result.stderr
+    assert "Next: " in result.stderr or arguments[0] == "status"
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [("user", "add", "../../etc"), ("user", "add", "x", "--role", "root"), ("group", "add", "a b"), ("x",)]
+)
+def test_wrong_usage_is_refused(vulsctl: Run, arguments: tuple[str, ...]) -> None:
+    vulsctl(*arguments, status=2)
+
+
+def test_a_token_is_shown_once_and_stored_as_a_hash(vulsctl: Run, database: Database) -> None:
+    vulsctl("user", "add", "tool")
+    made = answer(vulsctl("token", "create", "tool", "--name", "CI", "--days", "30", "--json"))
+
+    assert made["token"].startswith("vl_")
+    (listed,) = answer(vulsctl("token", "list", "--json"))["items"]
+    assert (listed["user"], listed["name"], listed["revoked"]) == ("tool", "CI", False)
+    assert made["token"] not in json.dumps(listed)
+    assert database.execute("SELECT length(token_hash) FROM api_token") == [(32,)]
+
+    vulsctl("token", "revoke", str(made["id"]))
+    assert answer(vulsctl("token", "list", "--json"))["items"][0]["revoked"]
+
+
+def test_rights_on_a_group_are_given_and_taken(vulsctl: Run) -> None:
+    assert answer(vulsctl("group", "ensure", "web")) == {"changed": True}
+    assert answer(vulsctl("group", "ensure", "web")) == {"changed": False}
+    vulsctl("user", "add", "anna")
+
+    for verb, changed in (("grant", True), ("grant", False), ("revoke", True), ("revoke", False)):
+        assert answer(vulsctl("group", verb, "web", "anna", "--json"))["changed"] is changed
+    assert answer(vulsctl("group", "list", "--json"))["items"][0]["hosts"] == 0
+
+
+def test_an_inventory_is_applied_once(vulsctl: Run) -> None:
+    inventory = json.dumps(
+        {
+            "hosts": [{"id": 1, "name": "vuls-target-1", "address": "vuls-target-1", "groups": ["targets"]}],
+            "tasks": [{"id": 1, "name": "Scan vuls-target-1", "host": "vuls-target-1", "cron": "0 3 * * *"}],
+        }
+    )
+    assert answer(vulsctl("inventory", "apply", "-", stdin=inventory))["changed"]
+    assert not answer(vulsctl("inventory", "apply", "-", stdin=inventory))["changed"]
+
+
+def test_a_notification_is_stored_and_told(vulsctl: Run, database: Database) -> None:
+    sent = answer(vulsctl("notify", "--name", "Hello", "--data", '{"test": "data"}', "--json"))
+
+    assert sent["data"]["task_name"] == "Hello"
+    assert database.execute("SELECT type, host_id, data->'result_data' FROM event") == [
+        ("task_update", None, {"test": "data"})
+    ]
+
+
+def test_a_database_that_does_not_answer_is_named(process_settings: Callable[..., Any]) -> None:
+    process_settings("web", database_port=1)
+
+    result = CliRunner().invoke(cli, ["user", "list"])
+
+    assert result.exit_code == 1
+    assert "does not answer" in result.stderr
+    assert "Next: " in result.stderr
+
+
+def test_the_schema_is_upgraded_by_its_owner_and_only_once(process_settings: Callable[..., Any]) -> None:
+    process_settings("cli")
+
+    result = CliRunner().invoke(cli, ["db", "upgrade"])
+
+    assert json.loads(result.stdout)["changed"] is False
