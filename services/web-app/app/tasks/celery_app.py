@@ -47,6 +47,7 @@ def make_celery(settings: Settings) -> Celery:
     queue = scan_queue(settings.zone)
     celery.conf.update(
         broker_url=settings.redis_url.partition("?")[0],
+        broker_transport="app.tasks.transport:Transport",
         broker_transport_options=_transport_options(settings),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
