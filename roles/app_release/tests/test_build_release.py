@@ -1,0 +1,148 @@
+"""What the controller promises about a release: its id, its requirements, and that it is built only when missing."""
+
+import importlib.util
+import json
+import tarfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "files" / "build_release.py"
+LOCK = """\
+# made by a tool
+async-timeout==5.0.1 ; python_full_version < '3.11.3' \\
+    --hash=sha256:aaaa
+    # via redis
+backports==1.0 ; python_version < '3.11' \\
+    --hash=sha256:bbbb
+colorama==0.4.6 ; sys_platform == 'win32' \\
+    --hash=sha256:cccc
+redis[hiredis]==8.1.0 \\
+    --hash=sha256:dddd \\
+    --hash=sha256:eeee
+"""
+
+
+@pytest.fixture(name="script")
+def _script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("build_release", SCRIPT)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(name="source")
+def _source(tmp_path: Path) -> Path:
+    source = tmp_path / "service"
+    (source / "app").mkdir(parents=True)
+    (source / "app" / "__init__.py").write_text("")
+    (source / "requirements.lock").write_text(LOCK)
+    (source / "pyproject.toml").write_text('[project]\nname = "some-app"\nversion = "1.2"\n')
+    return source
+
+
+def test_the_id_changes_with_the_source_and_with_the_lock_file(script: ModuleType, source: Path) -> None:
+    ids = {script.release_id(source)}
+    (source / "app" / "new.py").write_text("")
+    ids.add(script.release_id(source))
+    (source / "app" / "new.py").write_text("x = 1\n")
+    ids.add(script.release_id(source))
+    (source / "requirements.lock").write_text("")
+    ids.add(script.release_id(source))
+    assert len(ids) == 4
+
+
+@pytest.mark.parametrize(
+    "name", ["tests/test_x.py", ".env", "app/__pycache__/x.pyc", "requirements-dev.lock", "dist/a"]
+)
+def test_the_id_does_not_change_with_what_is_not_deployed(script: ModuleType, source: Path, name: str) -> None:
+    before = script.release_id(source)
+    (source / name).parent.mkdir(parents=True, exist_ok=True)
+    (source / name).write_text("anything")
+    assert script.release_id(source) == before
+
+
+def test_a_service_without_lock_file_is_refused_in_one_sentence(
+    script: ModuleType, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (source / "requirements.lock").unlink()
+    assert script.main(_arguments(source, tmp_path)) == 1
+    assert "requirements.lock is missing" in capsys.readouterr().err
+
+
+def test_requirements_are_judged_by_the_hosts_python_not_by_this_one(script: ModuleType) -> None:
+    old, new = script.requirements_for(LOCK, "3.11"), script.requirements_for(LOCK, "3.13")
+    assert "async-timeout==5.0.1 \\\n    --hash=sha256:aaaa" in old
+    assert "async-timeout" not in new
+    for text in (old, new):
+        assert "redis[hiredis]==8.1.0 \\\n    --hash=sha256:dddd \\\n    --hash=sha256:eeee\n" in text
+        assert not any(word in text for word in ("backports", "colorama", "#"))
+
+
+def test_an_archive_that_is_there_is_not_built_again(
+    script: ModuleType,
+    source: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[tuple[str, ...]] = []
+
+    def pip(*arguments: str, environment: dict[str, str] | None = None) -> None:
+        del environment
+        calls.append(arguments)
+        if arguments[0] == "wheel":
+            out = Path(next(word for word in arguments if word.startswith("--wheel-dir=")).partition("=")[2])
+            out.mkdir()
+            (out / "some_app-1.2-py3-none-any.whl").write_text("wheel")
+
+    monkeypatch.setattr(script, "run_pip", pip)
+    assert script.main([*_arguments(source, tmp_path), "--check"]) == 0
+    assert json.loads(capsys.readouterr().out)["changed"] is True
+    assert not calls, "a dry run builds nothing"
+
+    assert script.main(_arguments(source, tmp_path)) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["changed"] is True
+    with tarfile.open(first["archive"]) as tar:
+        assert tar.getnames() == ["requirements.txt", "wheels/some_app-1.2-py3-none-any.whl", "wheels/uv"]
+        assert {entry.uid for entry in tar} == {0}
+        requirements = tar.extractfile("requirements.txt")
+        assert requirements
+        assert b"some-app==1.2 --hash=sha256:" in requirements.read()
+
+    built = len(calls)
+    assert script.main(_arguments(source, tmp_path)) == 0
+    assert json.loads(capsys.readouterr().out) == first | {"changed": False}
+    assert len(calls) == built
+
+
+def test_a_failed_build_leaves_no_archive(
+    script: ModuleType, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: str, **__: dict[str, str]) -> None:
+        raise script.BuildError("no index")
+
+    monkeypatch.setattr(script, "run_pip", fail)
+    assert script.main(_arguments(source, tmp_path)) == 1
+    assert not list((tmp_path / "artifacts").glob("*.tar"))
+
+
+def test_old_archives_of_the_same_service_and_python_go(script: ModuleType, tmp_path: Path) -> None:
+    names = [f"app-{digit * 12}-py313-x86_64.tar" for digit in "12345"]
+    others = ["app-111111111111-py311-x86_64.tar", "app-two-111111111111-py313-x86_64.tar"]
+    for age, name in enumerate([*names, *others]):
+        (tmp_path / name).write_text("")
+        script.os.utime(tmp_path / name, (age, age))
+    script.forget_old(tmp_path / names[-1], "app")
+    assert {path.name for path in tmp_path.iterdir()} == {*names[2:], *others}
+
+
+def _arguments(source: Path, tmp_path: Path) -> list[str]:
+    return [
+        *("--name", "some-app", "--source", str(source), "--python", "3.13"),
+        *("--artifacts", str(tmp_path / "artifacts"), "--cache", str(tmp_path / "cache")),
+    ]
