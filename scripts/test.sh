@@ -12,6 +12,7 @@ readonly PARTS=(
     "unit-executor 120"
     "unit-page 60"
     "unit-vuls 120"
+    "scripts 120"
     "integration-web-app 420"
     "integration-executor 300"
     "integration-vuls 480"
@@ -30,6 +31,7 @@ run_part() {
     unit-web-app) cd services/web-app && "$venvs/web-app/bin/pytest" -m "not integration" --durations=5 ;;
     unit-executor) cd services/docker-executor && "$venvs/docker-executor/bin/pytest" -m "not engine" --durations=5 ;;
     unit-page) npm test --silent ;;
+    scripts) pytest -q -p no:cacheprovider tests/scripts ;;
     unit-vuls) cd scripts/vuls && pytest -q --durations=5 ;;
     integration-web-app)
         services="$("$SCRIPTS/test_services.sh" start --label "$SERVICES_LABEL")"

@@ -12,7 +12,7 @@ def active() -> str | None:
     """Return the host whose scheduler holds the lock, as the database sees it."""
     address = stack.sql(
         "SELECT host(client_addr) FROM pg_locks JOIN pg_stat_activity USING (pid)"
-        " WHERE locktype = 'advisory' AND granted AND application_name = 'vuls-scheduler'"
+        " WHERE locktype = 'advisory' AND granted AND application_name LIKE 'vuls-scheduler %'"
     )
     for host in stack.SCHEDULERS:
         if address and address in stack.shell(host, "hostname -I").split():

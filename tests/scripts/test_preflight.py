@@ -1,0 +1,90 @@
+"""`make up` says what stands in its way before it changes anything."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PREFLIGHT = ROOT / "scripts/preflight.sh"
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        yield holder.getsockname()[1]
+
+
+def preflight(*prefix: str, script: Path = PREFLIGHT, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*prefix, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    said = result.stdout + result.stderr
+    assert result.returncode == 1, said
+    assert "nothing was changed" in said
+    for word in words:
+        assert word in said
+
+
+def test_a_taken_port_is_named(taken_port: int) -> None:
+    refused(preflight(VULS_HTTPS_PORT=str(taken_port)), f"127.0.0.1:{taken_port} is taken", "VULS_HTTPS_PORT")
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "https", "-1", ""])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    result = preflight(VULS_HTTPS_PORT=port)
+    if port:
+        refused(result, "a number from 1 to 65535")
+
+
+def test_a_full_disk_is_named() -> None:
+    small = 'mount -t tmpfs -o size=16m none /mnt && VULS_LIVE_CACHE=/mnt exec "$0"'
+    refused(preflight("unshare", "--mount", "sh", "-c", small), "/mnt has 0 GiB free", "make room")
+
+
+@pytest.fixture
+def readable_copy() -> Iterator[Path]:
+    """The scripts where everybody can read them: a checkout may be its owner's alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        shutil.copytree(ROOT / "scripts", Path(folder) / "scripts")
+        yield Path(folder) / "scripts/preflight.sh"
+
+
+def test_whoever_is_not_root_is_told(readable_copy: Path) -> None:
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=/tmp"]
+    refused(preflight(*nobody, script=readable_copy), "not root")
+
+
+def test_all_findings_come_at_once(taken_port: int) -> None:
+    small = 'mount -t tmpfs -o size=16m none /mnt && VULS_LIVE_CACHE=/mnt exec "$0"'
+    result = preflight("unshare", "--mount", "sh", "-c", small, VULS_HTTPS_PORT=str(taken_port))
+    refused(result, "2 finding(s)", "is taken", "GiB free")
+
+
+def test_nothing_is_changed(taken_port: int) -> None:
+    before = {path: path.stat().st_mtime_ns for path in [ROOT, ROOT / ".local"] if path.exists()}
+    subprocess.run(
+        ["make", "up"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "VULS_HTTPS_PORT": str(taken_port)},
+        timeout=60,
+    )
+    assert {path: path.stat().st_mtime_ns for path in before} == before
