@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan(settings),
-        responses={"default": {"model": problems.ProblemDetails, "description": "A problem (RFC 9457)"}},
+        responses=problems.DESCRIPTION,
     )
     problems.install(app)
     app.add_middleware(body_limit.BodyLimitMiddleware, limit=MAX_BODY)
