@@ -6,7 +6,13 @@ from typing import Annotated, Literal
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 Component = Literal["web", "scheduler", "worker", "cli"]
 
@@ -76,6 +82,19 @@ class Settings(BaseSettings):
     resend_after: float = Field(default=10.0, gt=0, description="seconds until an unclaimed job is sent again; doubles")
     misfire_grace: int = Field(default=3600, description="seconds a missed due time may be late and still fire")
 
+    @classmethod
+    def settings_customise_sources(  # noqa: PLR0913  (the library's signature)
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read secrets from files that are named as the fields are, without the variables' prefix."""
+        secrets = SecretsSettingsSource(settings_cls, os.environ.get("VULS_SECRETS_DIR"), env_prefix="")
+        return init_settings, env_settings, secrets
+
     @field_validator("allowed_origins", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:
@@ -116,4 +135,4 @@ def get_settings() -> Settings:
     Raises:
         pydantic.ValidationError: a variable has a value that cannot be right; the message names it.
     """
-    return Settings(_secrets_dir=os.environ.get("VULS_SECRETS_DIR"))
+    return Settings()

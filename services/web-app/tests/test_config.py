@@ -1,0 +1,29 @@
+"""Settings come from variables, secrets from files."""
+
+from pathlib import Path
+
+import pytest
+
+from app.config import Settings
+
+
+def test_a_secret_comes_from_the_file_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "database_password").write_text("s3cr:t/@\n")
+    monkeypatch.setenv("VULS_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("VULS_DATABASE_HOST", "db")
+    settings = Settings()
+    assert settings.database_password.get_secret_value() == "s3cr:t/@"
+    assert "s3cr%3At%2F%40@db" in settings.database_url
+    assert "s3cr" not in repr(settings)
+
+
+def test_origins_are_a_list_without_trailing_slashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VULS_ALLOWED_ORIGINS", "https://a.example/, https://b.example:8443")
+    assert Settings().allowed_origins == ("https://a.example", "https://b.example:8443")
+
+
+@pytest.mark.parametrize("zone", ["../x", "UPPER", "", "a b"])
+def test_a_zone_that_cannot_be_one_is_refused(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    monkeypatch.setenv("VULS_ZONE", zone)
+    with pytest.raises(ValueError, match="zone"):
+        Settings()
