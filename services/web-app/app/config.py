@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     misfire_grace: int = Field(default=3600, description="seconds a missed due time may be late and still fire")
 
     @classmethod
-    def settings_customise_sources(  # noqa: PLR0913  (the library's signature)
+    def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
