@@ -31,7 +31,7 @@ _TABLES = (  # in an order that foreign keys allow
     "finding", "scan", "event", "run", "scheduled_task", "host_group_member", "user_group", "user_session", "api_token",
     "login_failure", "host", "app_user", "host_group",
 )  # fmt: skip
-_PASSWORD = "only-for-tests"
+PASSWORD = "only-for-tests"
 
 
 def required(variable: str) -> str:
@@ -74,7 +74,7 @@ class Database:
             "database_port": database.port or 5432,
             "database_name": self.name,
             "database_user": _COMPONENT_ROLES[component].format(zone=zone),
-            "database_password": _PASSWORD,
+            "database_password": PASSWORD,
             "database_sslmode": "disable",
             "redis_host": redis.hostname,
             "redis_port": redis.port or 6379,
@@ -110,7 +110,7 @@ def create_database(url: str, *, migrated: bool = True) -> Database:
         for role, membership in _ROLES.items():
             if role not in known:
                 connection.execute(
-                    sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(_PASSWORD))
+                    sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(PASSWORD))
                 )
             if membership:
                 connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(membership), sql.Identifier(role)))

@@ -2,12 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from itertools import pairwise
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -18,7 +21,7 @@ from tests.conftest import Sessions
 from tests.db.rows import add_task, queue_run
 from tests.redis_server import OwnRedis
 from tests.scheduler.conftest import FastClock, scheduling
-from tests.services import Database
+from tests.services import PASSWORD, Database
 from tests.waiting import wait_until
 
 Maker = Callable[..., Settings]
@@ -41,13 +44,11 @@ def minute_task(web: Sessions, clock: FastClock) -> int:
         return task.id
 
 
-@pytest.mark.parametrize("killed_by", [signal.SIGKILL, signal.SIGTERM])
 def test_a_minute_schedule_fires_once_a_minute_though_the_active_scheduler_is_killed(
     sessions_as: Sessioner,
     scheduler_settings: Maker,
     start_process: Callable[[Settings, Clock], BaseProcess],
     database: Database,
-    killed_by: signal.Signals,
 ) -> None:
     clock = FastClock()
     processes = {name: start_process(scheduler_settings(instance=name), clock) for name in ("vuls-web-1", "vuls-web-2")}
@@ -61,7 +62,7 @@ def test_a_minute_schedule_fires_once_a_minute_though_the_active_scheduler_is_ki
     ((holder,),) = database.execute(HOLDER)
     active = processes[holder.removeprefix("vuls-scheduler ")]
     assert active.pid is not None
-    os.kill(active.pid, killed_by)
+    os.kill(active.pid, signal.SIGKILL)
     started = time.monotonic()
     wait_until(lambda: database.execute(HOLDER) not in ([], [(holder,)]), 5)
     assert time.monotonic() - started < 2
@@ -171,3 +172,23 @@ def test_a_stopped_scheduler_hands_over_and_says_who_is_active(
             wait_until(lambda: "Scheduler vuls-web-2 stands by; active is vuls-scheduler vuls-web-1" in caplog.messages)
             stop.set()
             wait_until(lambda: "Scheduler vuls-web-2 is active" in caplog.messages, 2)
+
+
+def test_the_program_says_that_it_is_active_and_ends_cleanly_at_a_term(database: Database, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from app.scheduler import main; main()"],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | database.environment("scheduler", instance="vuls-web-1"),
+            stderr=output,
+        )
+    try:
+        wait_until(lambda: "Scheduler vuls-web-1 is active" in log.read_text(), 60)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+    assert "Scheduler vuls-web-1 is out of service: stopping" in log.read_text()
+    assert database.execute(HOLDER) == []
+    assert PASSWORD not in log.read_text()
