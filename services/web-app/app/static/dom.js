@@ -29,7 +29,7 @@ export function el(tag, attributes = {}, ...children) {
 }
 
 /**
- * An icon of icons.svg. Icons only repeat what words next to them say.
+ * An icon of the page (icons.svg is part of it, so that icons need no network). Icons only repeat what words next to them say.
  *
  * @param {string} name
  */
@@ -38,7 +38,7 @@ export function icon(name) {
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `/static/icons.svg#${name}`);
+  use.setAttribute("href", `#icon-${name}`);
   svg.append(use);
   return svg;
 }

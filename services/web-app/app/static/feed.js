@@ -57,6 +57,8 @@ export class Feed {
   /** Whether everything was loaded anew since the feed was last live. */
   #resynced = false;
   #stopped = true;
+  /** Grows with every decision on what comes next, so that an answer to an older question decides nothing. */
+  #round = 0;
   #polling = false;
   /** @type {"socket" | "limit"} */ #why = "socket";
   /** Grows whenever polling stops, so that an answer on its way is dropped. */
@@ -91,6 +93,7 @@ export class Feed {
   /** Close the socket and do nothing more. */
   stop() {
     this.#stopped = true;
+    this.#round += 1;
     this.#stopPolling();
     for (const timer of Object.values(this.#timers)) timer.clear();
     this.#drop();
@@ -109,6 +112,7 @@ export class Feed {
   }
 
   #connect() {
+    this.#round += 1;
     this.#timers.retry.clear();
     this.#drop();
     if (!this.#polling) this.#tell({ kind: "connecting" });
@@ -200,8 +204,9 @@ export class Feed {
     if (code === CLOSE.abuse) return this.#fallBack("socket");
     if (opened) return this.#fail();
     // A browser does not say why a handshake was refused. This tells "sign in again" from "no network".
+    const round = this.#round;
     const answer = await this.#options.request("/api/auth/me");
-    if (this.#stopped || this.#socket || this.#timers.retry.pending) return;
+    if (this.#round !== round) return;
     if (answer.status === 401) return this.#signOut();
     this.#fail((answer.retryAfter ?? 0) * 1000);
   }
@@ -221,6 +226,7 @@ export class Feed {
   /** @param {number} delay milliseconds */
   #retryIn(delay) {
     if (this.#stopped) return;
+    this.#round += 1;
     if (!this.#polling) this.#tell({ kind: "reconnecting", retryAt: Date.now() + delay });
     this.#timers.retry.set(delay, () => this.#connect());
   }
@@ -279,6 +285,7 @@ export class Feed {
 
   /** The log no longer reaches back to the cursor, or rights changed: load everything and go on from there. */
   async #resync() {
+    this.#round += 1;
     this.#drop();
     this.#stopPolling();
     this.#timers.retry.clear();

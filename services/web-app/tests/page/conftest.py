@@ -80,6 +80,7 @@ def world(
     relay.target = running_instance.http_socket
     relay.mend()
     world = World(sessions_as("web"), sessions_as("worker"), Publisher(database.settings("web")), password_hash)
+    world.begin()
     world.add_user("admin", Role.ADMIN)
     return world
 

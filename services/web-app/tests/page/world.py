@@ -45,6 +45,11 @@ class World:
     publisher: Publisher
     password_hash: str
 
+    def begin(self) -> None:
+        """An event that came before the page: a log without any has no oldest one to compare cursors with."""
+        with self.web.begin() as session:
+            record_event(session, "notice", None, {})
+
     def add_user(self, name: str, role: Role, groups: tuple[str, ...] = ()) -> None:
         with self.web.begin() as session:
             users.create_user(session, name=name, role=role, password_hash=self.password_hash, groups=groups)

@@ -56,6 +56,10 @@ class Bench {
   /** @type {string[]} */ requests = [];
   /** @type {(path: string) => Answer} */ answer = () => ({ status: 200, body: { items: [], next: "e-1" }, retryAfter: null });
   resyncs = 0;
+  random = 0.999999;
+  /** What an overview and /api/auth/me wait for. */
+  loading = Promise.resolve();
+  asking = Promise.resolve();
 
   feed = new Feed({
     cursor: "e-1",
@@ -63,6 +67,7 @@ class Bench {
     onStatus: (status) => this.statuses.push(status),
     onResync: async () => {
       this.resyncs += 1;
+      await this.loading;
       return "f-7";
     },
     openSocket: (url) => {
@@ -72,9 +77,10 @@ class Bench {
     },
     request: async (path) => {
       this.requests.push(path);
+      if (path === "/api/auth/me") await this.asking;
       return this.answer(path);
     },
-    random: () => 0.999999,
+    random: () => this.random,
   });
 
   get peer() {
@@ -345,6 +351,26 @@ test("polling that falls too far behind loads everything", async () => {
   await bench.refuseUntilPolling();
   assert.equal(bench.resyncs, 1);
   assert.equal(bench.peer.url, "/api/ws?since=f-7");
+});
+
+test("a late answer about a refused handshake does not disturb loading everything", async () => {
+  bench.random = 0.5;
+  await bench.refuseUntilPolling();
+  bench.answer = (path) => ({ status: path.startsWith("/api/notifications") ? 410 : 200, body: null, retryAfter: null });
+  /** @type {() => void} */
+  let answer = () => {};
+  bench.asking = new Promise((resolve) => {
+    answer = resolve;
+  });
+  bench.loading = new Promise(() => {});
+  mock.timers.tick(25_000);
+  bench.peer.end(1006);
+  mock.timers.tick(5000);
+  await settle();
+  answer();
+  await settle();
+  assert.equal(bench.resyncs, 1);
+  assert.equal(bench.kinds.at(-1), "connecting");
 });
 
 test("a server that asks pages to leave is left after the time it names", () => {
