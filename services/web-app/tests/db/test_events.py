@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -53,6 +53,22 @@ def test_a_transaction_that_idles_holds_up_nobody(sessions_as: Maker) -> None:
     assert numbers(web) == [2, 3]
 
 
+@pytest.fixture
+def slow_commits(database: Database) -> Iterator[None]:
+    """Between an event's number and the end of its commit lie some milliseconds, as on a slow disk."""
+    database.execute(
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS"
+        " $$ BEGIN PERFORM pg_sleep(random() * 0.004); RETURN NULL; END $$"
+    )
+    database.execute(
+        "CREATE CONSTRAINT TRIGGER event_number_then_dawdle AFTER INSERT ON event"
+        " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle()"
+    )
+    yield
+    database.execute("DROP FUNCTION dawdle CASCADE")
+
+
+@pytest.mark.usefixtures("slow_commits")
 def test_interleaved_writers_never_make_a_reader_skip_an_event(sessions_as: Maker) -> None:
     """Each writer holds several transactions open at once and commits them in another order than it wrote them."""
     web = sessions_as("web", database_pool_size=2 * WRITERS + 1)
