@@ -3,6 +3,7 @@
 import json
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -16,7 +17,7 @@ from . import stack
 
 @pytest.fixture(scope="session")
 def admin() -> Iterator[httpx.Client]:
-    with stack.sign_in("admin", stack.admin_password()) as session:
+    with closing(stack.sign_in("admin", stack.admin_password())) as session:
         yield session
 
 
@@ -99,6 +100,15 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     result.close()
 
 
+def wait_for_socket(page: Page, timeout: float = 15) -> None:
+    """Wait until the page's socket is open; asked from outside, since the page may not evaluate strings."""
+    stack.wait_until(
+        lambda: page.evaluate("Boolean(window.ws && window.ws.readyState === 1)"),
+        timeout=timeout,
+        what="an open socket",
+    )
+
+
 def open_page(context: BrowserContext, name: str = "admin", password: str | None = None) -> Page:
     """Sign in through the form and wait for the live page."""
     page = context.new_page()
@@ -108,7 +118,7 @@ def open_page(context: BrowserContext, name: str = "admin", password: str | None
         page.get_by_label("Password").fill(password or stack.admin_password())
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_url(stack.ORIGIN + "/")
-    page.wait_for_function("window.ws && window.ws.readyState === 1")
+    wait_for_socket(page)
     return page
 
 

@@ -5,6 +5,7 @@ import os
 import pty
 import shlex
 import subprocess
+import termios
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -44,6 +45,7 @@ class Terminal:
 
     def __init__(self, command: str) -> None:
         self.master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (24, 200))
         self.process = subprocess.Popen(shlex.split(command), stdin=slave, stdout=slave, stderr=slave, close_fds=True)
         os.close(slave)
         os.set_blocking(self.master, False)
@@ -61,7 +63,7 @@ class Terminal:
 
     def type(self, line: str) -> None:
         """Type a line."""
-        os.write(self.master, line.encode() + b"\n")
+        os.write(self.master, line.encode() + b"\r")
 
     def close(self) -> None:
         """Hang up."""
@@ -114,6 +116,8 @@ def test_redis_cli_subscribes_and_monitors_without_options() -> None:
         Terminal("docker exec -it vuls-redis redis-cli"),
     )
     try:
+        for terminal in (subscriber, monitor):
+            terminal.expect("6379>")
         subscriber.type("SUBSCRIBE task_notifications")
         subscriber.expect("subscribe")
         monitor.type("MONITOR")

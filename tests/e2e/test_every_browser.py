@@ -7,7 +7,7 @@ import httpx
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from . import stack
-from .conftest import Feed, Users, open_page
+from .conftest import Feed, Users, open_page, wait_for_socket
 
 
 def instance_of(session: httpx.Client) -> str:
@@ -86,7 +86,7 @@ def test_the_cookie_moves_a_client_when_its_instance_dies_and_the_page_goes_on(p
     assert re.fullmatch(r"vuls-web-[12]:[12]", instance)
     stack.must(stack.on(host, "systemctl", "stop", f"vuls-web@{number}"))
     try:
-        page.wait_for_function("window.ws && window.ws.readyState === 1", timeout=30_000)
+        wait_for_socket(page, timeout=30)
         moved = stack.wait_until(
             lambda: page.evaluate("fetch('/readyz').then(r => r.ok ? r.json() : null)"),
             timeout=15,

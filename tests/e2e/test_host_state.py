@@ -11,7 +11,7 @@ UNITS = {
     "vuls-web-1": ["nginx", "vuls-web@1", "vuls-web@2", "vuls-scheduler"],
     "vuls-web-2": ["nginx", "vuls-web@1", "vuls-web@2", "vuls-scheduler"],
     "vuls-redis": ["redis-server"],
-    "vuls-db": ["postgresql"],
+    "vuls-db": ["postgresql@17-main"],
     "vuls-worker": ["docker", "vuls-executor", "vuls-worker@default"],
     "vuls-target-1": ["ssh"],
     "vuls-target-2": ["ssh"],
@@ -44,10 +44,10 @@ def test_an_instances_sockets_are_for_the_proxy_and_for_root(web: str, number: i
     folder, public = host(web).file(f"/run/vuls-web-{number}"), host(web).file(f"/run/vuls-web-{number}/http.sock")
     assert (folder.mode, folder.group) == (0o750, "vuls-proxy")
     assert (public.mode, public.group) == (0o660, "vuls-proxy")
-    private = host(web).file(f"/run/vuls-web-{number}-admin")
+    private = host(web).file(f"/run/vuls-web-{number}/admin")
     assert private.mode == 0o700
-    assert host(web).file(f"/run/vuls-web-{number}-admin/admin.sock").mode == 0o600
-    answer = stack.shell(web, f"curl -s --unix-socket /run/vuls-web-{number}-admin/admin.sock http://x/metrics")
+    assert host(web).file(f"/run/vuls-web-{number}/admin/admin.sock").mode == 0o600
+    answer = stack.shell(web, f"curl -s --unix-socket /run/vuls-web-{number}/admin/admin.sock http://x/metrics")
     assert "vuls_" in answer
 
 

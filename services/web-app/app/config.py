@@ -50,7 +50,7 @@ class Settings(BaseSettings):
 
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     http_socket: str = "/run/vuls-web-1/http.sock"
-    admin_socket: str = "/run/vuls-web-1-admin/admin.sock"
+    admin_socket: str = "/run/vuls-web-1/admin/admin.sock"
     accept_manual_notifications: bool = Field(
         default=False, description="show channel messages without an id (sent by hand) to administrators"
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-DEFAULT = "/run/vuls-web-*-admin/admin.sock"
+DEFAULT = "/run/vuls-web-*/admin/admin.sock"
 
 
 def find(given: list[str] | None) -> list[Path]:

@@ -15,7 +15,7 @@ def drain(
     as_json: AsJson = False,
 ) -> None:
     """Make an instance not ready and send its clients to others, spread over time. It stays so until restarted."""
-    path = admin_socket.find([f"/run/vuls-web-{instance}-admin/admin.sock"])[0]
+    path = admin_socket.find([f"/run/vuls-web-{instance}/admin/admin.sock"])[0]
     try:
         report = admin_socket.ask(path, "POST", "/drain", seconds=seconds)
     except httpx.HTTPError as error:
