@@ -16,6 +16,14 @@ SettingsMaker = Callable[..., Settings]
 Sessions = sessionmaker[Session]
 
 
+@pytest.hookimpl(tryfirst=True)  # before the items are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the real services as an integration test: the fixtures say it, nobody has to remember."""
+    for item in items:
+        if {"session_database", "bare_database", "redis_client"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.integration)
+
+
 @pytest.fixture(scope="session")
 def session_database() -> Iterator[Database]:
     """A database with the roles and the schema of a deployment."""

@@ -9,8 +9,6 @@ from tests.page.edge import Relay
 from tests.page.world import ASSESSED, FAILED, PASSWORD, World
 from tests.services import Database
 
-pytestmark = pytest.mark.integration
-
 
 def state(page: Page) -> Locator:
     return page.locator("#connection")

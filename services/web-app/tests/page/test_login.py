@@ -11,8 +11,6 @@ from tests.page.conftest import OpenPage
 from tests.page.edge import Relay
 from tests.page.world import ASSESSED, PASSWORD, World
 
-pytestmark = pytest.mark.integration
-
 
 @pytest.fixture
 def login_page(world: World, new_context: Callable[..., BrowserContext]) -> Page:

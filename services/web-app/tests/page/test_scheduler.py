@@ -15,8 +15,6 @@ from tests.page.edge import Relay
 from tests.page.world import ASSESSED, CLEAN, FAILED, NOT_ASSESSED, World
 from tests.services import Database
 
-pytestmark = pytest.mark.integration
-
 
 def test_an_empty_system_says_what_is_missing(open_page: OpenPage) -> None:
     page = open_page()

@@ -6,8 +6,6 @@ from playwright.sync_api import Page, expect
 from tests.page.conftest import OpenPage
 from tests.page.world import ASSESSED, CLEAN, FAILED, World
 
-pytestmark = pytest.mark.integration
-
 
 @pytest.fixture
 def page(open_page: OpenPage) -> Page:
