@@ -3,7 +3,7 @@
 import json
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import httpx
@@ -38,9 +38,12 @@ class Feed:
 
         def read() -> dict[str, Any] | None:
             try:
-                message: dict[str, Any] = json.loads(self.connection.recv(timeout=0.5))
+                text = self.connection.recv(timeout=0.5)
             except TimeoutError:
                 return None
+            if text == "pong":
+                return None
+            message: dict[str, Any] = json.loads(text)
             self.seen.append(message)
             return message if match(message) else None
 
@@ -59,20 +62,17 @@ class Feed:
 @pytest.fixture
 def feed(tls: ssl.SSLContext) -> Iterator[Callable[..., Feed]]:
     """Open feeds with the cookies of a session; all are closed afterwards."""
-    opened: list[ClientConnection] = []
+    with ExitStack() as opened:
 
-    def open_feed(session: httpx.Client, since: str | None = None) -> Feed:
-        cookies = "; ".join(f"{name}={value}" for name, value in session.cookies.items())
-        url = f"wss://localhost:{stack.PORT}/api/ws" + (f"?since={since}" if since else "")
-        connection = connect(url, ssl=tls, origin=Origin(stack.ORIGIN), additional_headers={"Cookie": cookies})
-        opened.append(connection)
-        result = Feed(connection)
-        result.next(lambda m: m["type"] == "hello")
-        return result
+        def open_feed(session: httpx.Client, since: str | None = None) -> Feed:
+            cookies = "; ".join(f"{name}={value}" for name, value in session.cookies.items())
+            url = f"wss://localhost:{stack.PORT}/api/ws" + (f"?since={since}" if since else "")
+            attempt = connect(url, ssl=tls, origin=Origin(stack.ORIGIN), additional_headers={"Cookie": cookies})
+            result = Feed(opened.enter_context(attempt))
+            result.next(lambda m: m["type"] == "hello")
+            return result
 
-    yield open_feed
-    for connection in opened:
-        connection.close()
+        yield open_feed
 
 
 @pytest.fixture(scope="session")

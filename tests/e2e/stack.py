@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -71,7 +72,13 @@ def admin_password() -> str:
 
 def client(**options: Any) -> httpx.Client:
     """Return an HTTP client that trusts the stack's own CA and nothing else."""
-    return httpx.Client(base_url=ORIGIN, verify=str(CA), headers={"Origin": ORIGIN}, timeout=20, **options)
+    return httpx.Client(
+        base_url=ORIGIN,
+        verify=ssl.create_default_context(cafile=str(CA)),
+        headers={"Origin": ORIGIN},
+        timeout=20,
+        **options,
+    )
 
 
 def sign_in(name: str, password: str) -> httpx.Client:

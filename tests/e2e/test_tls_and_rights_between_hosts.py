@@ -101,7 +101,6 @@ def test_redis_refuses_a_wrong_password() -> None:
         ["KEYS", "*"],
         ["SHUTDOWN"],
         ["MONITOR"],
-        ["DEBUG", "SLEEP", "0"],
     ],
     ids=" ".join,
 )
@@ -111,7 +110,7 @@ def test_a_zones_worker_may_not_do_what_is_not_its_work(worker_password: str, co
 
 
 @pytest.mark.parametrize(
-    "command", [["LPUSH", "scan.default", "x"], ["GET", "x"], ["ACL", "WHOAMI"], ["FLUSHDB"]], ids=" ".join
+    "command", [["LPUSH", "scan.default", "x"], ["GET", "x"], ["ACL", "LIST"], ["FLUSHDB"]], ids=" ".join
 )
 def test_the_web_user_may_not_do_the_schedulers_work(command: list[str]) -> None:
     password = secret("vuls-web-1", "/etc/vuls/web/secrets/redis_password")
@@ -182,12 +181,12 @@ def test_nothing_listens_beyond_its_host_but_the_documented_ports(host: str) -> 
 
 @pytest.mark.parametrize(("host", "port"), TLS_PORTS)
 def test_a_client_that_trusts_another_ca_refuses_our_servers(host: str, port: int, foreign_ca: Path) -> None:
-    stack.must(stack.run("docker", "cp", str(foreign_ca / "ca.crt"), "vuls-worker:/tmp/foreign-ca.crt"))
+    stack.must(stack.run("docker", "cp", str(foreign_ca / "ca.crt"), "vuls-worker:/var/tmp/foreign-ca.crt"))
     said = stack.on(
         "vuls-worker",
         "sh",
         "-c",
-        f"echo | openssl s_client -connect {host}:{port} -verify_return_error -CAfile /tmp/foreign-ca.crt 2>&1",
+        f"echo | openssl s_client -connect {host}:{port} -verify_return_error -CAfile /var/tmp/foreign-ca.crt 2>&1",
     )
     assert "verif" in said.stdout.lower()
     assert said.returncode != 0
@@ -202,11 +201,11 @@ def test_a_client_that_trusts_another_ca_refuses_our_servers(host: str, port: in
 
 
 def test_postgresql_with_another_ca_is_refused(foreign_ca: Path) -> None:
-    stack.must(stack.run("docker", "cp", str(foreign_ca / "ca.crt"), "vuls-worker:/tmp/foreign-ca.crt"))
+    stack.must(stack.run("docker", "cp", str(foreign_ca / "ca.crt"), "vuls-worker:/var/tmp/foreign-ca.crt"))
     said = stack.shell(
         "vuls-worker",
         "echo | openssl s_client -starttls postgres -connect vuls-db:5432 -verify_return_error"
-        " -CAfile /tmp/foreign-ca.crt 2>&1 || true",
+        " -CAfile /var/tmp/foreign-ca.crt 2>&1 || true",
     )
     assert "verify error" in said.lower()
 
@@ -223,7 +222,7 @@ def health_of_instance(origin: str, host: str, certificate: str) -> str:
 def test_a_web_host_answers_balancers_only(host: str, foreign_ca: Path) -> None:
     """Refused: no certificate, one of another CA, and a server's certificate of our own CA."""
     for name in ("ca.crt", "leaf.key"):
-        stack.must(stack.run("docker", "cp", str(foreign_ca / name), f"vuls-worker:/tmp/foreign-{name}"))
+        stack.must(stack.run("docker", "cp", str(foreign_ca / name), f"vuls-worker:/var/tmp/foreign-{name}"))
 
     def own(name: str) -> str:
         return f"-cert /etc/vuls/pki/{name}.crt -key /etc/vuls/pki/{name}.key"
@@ -231,7 +230,7 @@ def test_a_web_host_answers_balancers_only(host: str, foreign_ca: Path) -> None:
     assert "200 OK" in health_of_instance("vuls-lb", host, own("vuls-lb")), "the balancer itself gets through"
     for origin, certificate in (
         ("vuls-worker", ""),
-        ("vuls-worker", "-cert /tmp/foreign-ca.crt -key /tmp/foreign-leaf.key"),
+        ("vuls-worker", "-cert /var/tmp/foreign-ca.crt -key /var/tmp/foreign-leaf.key"),
         ("vuls-redis", own("vuls-redis")),
     ):
         assert "200 OK" not in health_of_instance(origin, host, certificate), certificate
