@@ -19,14 +19,14 @@ def expect_state(page: Page, name: str, words: str = "") -> None:
     expect(state(page)).to_contain_text(words)
 
 
-def wait_until_polling(page: Page) -> None:
-    """Pass the waits of the five tries by moving the page's clock."""
-    for _ in range(60):
-        if state(page).get_attribute("data-state") == "polling":
+def pass_time_until(page: Page, name: str) -> None:
+    """Move the page's clock, in steps that leave the network time to answer, until the page is in a state."""
+    for _ in range(120):
+        if state(page).get_attribute("data-state") == name:
             return
-        page.clock.run_for(2000)
+        page.clock.run_for(1000)
         page.wait_for_timeout(100)
-    pytest.fail("the page never began to poll")
+    pytest.fail(f"the page never became {name}")
 
 
 def test_what_ended_while_the_network_was_down_arrives_once(world: World, open_page: OpenPage, relay: Relay) -> None:
@@ -59,14 +59,13 @@ def test_without_sockets_the_page_polls_and_returns_to_the_socket(
     page = open_page(clock=True)
     relay.sockets_down = True
     relay.cut()
-    wait_until_polling(page)
+    pass_time_until(page, "polling")
     expect_state(page, "polling", "Polling every 30 s")
     first = world.scan(task, FAILED)  # its toast stays while the clock is moved
     page.clock.run_for(31_000)
     expect(page.locator(f".toast[data-run-id='{first.id}']")).to_have_count(1)
     relay.mend()
-    page.clock.run_for(31_000)
-    expect_state(page, "live")
+    pass_time_until(page, "live")
     second = world.scan(task, ASSESSED)
     expect(page.locator("#recent [data-run-id]")).to_have_count(2)
     expect(page.locator(f".toast[data-run-id='{second.id}']")).to_have_count(1)
