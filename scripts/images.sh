@@ -7,39 +7,18 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 readonly RECIPE=$SCRIPTS/images
 
-# What the machine itself uses: "ADDRESS RELEASE COMPONENT" a line.
-# shellcheck disable=SC2016  # the words are apt's, not the shell's
-TARGETS="$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null || true)"
-CODENAME="$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")"
-readonly TARGETS CODENAME
-
-# mirror SUFFIX DEFAULT: the machine's own address for Debian's main archive ("") or its security one ("-security").
-mirror() {
-    local uri
-    uri="$(awk -v release="$CODENAME$1" '$1 ~ /^https?:/ && $3 == "main" && $2 == release { print $1; exit }' <<<"$TARGETS")"
-    printf '%s\n' "${uri:-$2}"
-}
-
-# sources SUITE: the apt sources of the image.
-sources() {
-    local main security
-    main="$(mirror "" http://deb.debian.org/debian)"
-    security="$(mirror -security http://deb.debian.org/debian-security)"
-    printf 'deb %s %s main\n' "$main" "$1" "$main" "$1-updates" "$security" "$1-security"
-}
-
 # content_tag SUITE: the image's name, from everything that decides what is in it.
 content_tag() {
     local hash
     hash="$({
-        sources "$1"
+        apt_sources "$1"
         cd "$RECIPE" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
     } | sha12)"
     printf 'vuls-live/base:%s-%s\n' "$1" "$hash"
 }
 
 bootstrap() {
-    sources "$1" | "$RECIPE/bootstrap.sh" "$1" "$2"
+    apt_sources "$1" | "$RECIPE/bootstrap.sh" "$1" "$2"
 }
 
 build() {

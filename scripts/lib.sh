@@ -141,3 +141,19 @@ wait_for_boot() {
     fail "$name did not finish booting within 90 s (state: ${state:-unknown})" "its services cannot be deployed" \
         "read its last lines above; docker exec -it $name systemctl list-jobs tells more"
 }
+
+# apt_sources SUITE: apt's sources for a Debian suite, at the addresses that this machine itself uses.
+apt_sources() {
+    local targets codename main security
+    # shellcheck disable=SC2016  # the words are apt's, not the shell's
+    targets="$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null || true)"
+    codename="$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")"
+    main="$(awk -v release="$codename" '$1 ~ /^https?:/ && $3 == "main" && $2 == release { print $1; exit }' <<<"$targets")"
+    security="$(awk -v release="$codename-security" \
+        '$1 ~ /^https?:/ && $3 == "main" && $2 == release { print $1; exit }' <<<"$targets")"
+    [[ -n $main && -n $security ]] ||
+        fail "apt on this machine has no archive of $codename or none of its security updates" \
+            "the hosts' images are built from the archives that the machine itself uses" \
+            "put both into /etc/apt/sources.list or sources.list.d and run apt-get update"
+    printf 'deb %s %s main\n' "$main" "$1" "$main" "$1-updates" "$security" "$1-security"
+}

@@ -254,4 +254,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Not offered: the first schema is undone by a restore."""
-    raise NotImplementedError("restore a backup instead")
+    raise RuntimeError("the first schema is not undone: restore a backup instead")
