@@ -6,7 +6,6 @@ from sqlalchemy.exc import OperationalError
 from app.cli.connection import first_line
 from app.cli.output import answer, fail
 from app.config import get_settings
-from app.db import migrate
 
 cli = typer.Typer(help="The database's schema.", no_args_is_help=True)
 
@@ -19,6 +18,8 @@ def _group() -> None:
 @cli.command()
 def upgrade() -> None:
     """Bring the schema to what this release needs, as the owner of the database. Answers in JSON."""
+    from app.db import migrate  # noqa: PLC0415  (Alembic takes a second to load, and only this verb needs it)
+
     settings = get_settings()
     try:
         changed = migrate.upgrade(settings)

@@ -8,7 +8,6 @@ from sqlalchemy.exc import OperationalError
 
 from app.cli.connection import first_line
 from app.cli.output import AsJson, answer, fail
-from app.tasks.scan_tasks import send_task_notification
 
 
 def notify(
@@ -26,6 +25,8 @@ def notify(
         fail(f"--data is not JSON: {error}", """write it like --data '{"test": "data"}'""")
     if not isinstance(result_data, dict):
         fail("--data is not a JSON object", """write it like --data '{"test": "data"}'""")
+    from app.tasks.scan_tasks import send_task_notification  # noqa: PLC0415  (Celery is slow to load)
+
     try:
         message = send_task_notification(task_id, run_id, status, name, result_data)
     except ValueError as error:

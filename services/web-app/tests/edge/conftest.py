@@ -60,8 +60,7 @@ def start_instance(session_database: Database) -> Iterator[Callable[..., Instanc
 
     yield start
     for process in started:
-        if process.process.poll() is None:
-            process.stop()
+        process.remove()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """An instance as deployed: gunicorn with its worker class on Unix sockets, in a process of its own."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -78,6 +79,12 @@ class InstanceProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+
+    def remove(self) -> None:
+        """End the process if it still runs, and forget its folder."""
+        if self.process.poll() is None:
+            self.stop()
+        shutil.rmtree(self.folder)
 
 
 def _ok(client: httpx.Client) -> bool:
