@@ -82,7 +82,7 @@ function taskRow(task, button) {
     cell(
       "Last result",
       "result-cell",
-      last ? resultView(last.status, last.result_data, { sentence: false }) : el("span", { class: "quiet" }, "Not run yet"),
+      last ? resultView(last.status, last.result_data) : el("span", { class: "quiet" }, "Not run yet"),
       last?.finished_at && el("span", { class: "quiet" }, timeElement(last.finished_at)),
     ),
     cell("", "action", runButton(task, button)),

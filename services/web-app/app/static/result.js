@@ -31,9 +31,8 @@ export function tone(status, result) {
  *
  * @param {RunStatus} status
  * @param {ResultData} result
- * @param {{ sentence?: boolean }} [options] `sentence: false` leaves the explanation to the hover text
  */
-export function resultView(status, result, { sentence = true } = {}) {
+export function resultView(status, result) {
   const look = LOOKS[outcome(status, result)];
   const why = explanation(status, result);
   return el(
@@ -42,11 +41,11 @@ export function resultView(status, result, { sentence = true } = {}) {
     el(
       "div",
       { class: "result-line" },
-      el("span", { class: `verdict ${look.tone}`, title: sentence ? null : why || null }, icon(look.icon), headline(status, result)),
+      el("span", { class: `verdict ${look.tone}` }, icon(look.icon), headline(status, result)),
       result.demo === true && demoTag(),
     ),
     badges(result),
-    sentence && why && el("p", { class: "why" }, why),
+    why && el("p", { class: "why" }, why),
   );
 }
 

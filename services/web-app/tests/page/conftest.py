@@ -43,8 +43,7 @@ def start_instance(session_database: Database, relay: Relay) -> Iterator[StartIn
 
     yield start
     for instance in started:
-        if instance.process.poll() is None:
-            instance.stop()
+        instance.remove()
 
 
 @pytest.fixture(scope="session")

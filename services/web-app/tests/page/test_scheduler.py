@@ -60,8 +60,9 @@ def test_a_host_that_was_not_assessed_is_never_said_to_have_no_vulnerabilities(
     run = world.scan(task, result)
     toast = page.locator(f".toast[data-run-id='{run.id}']")
     row = page.locator(f"#recent [data-run-id='{run.id}']")
+    last_result = page.locator(f"tr[data-task-id='{task.id}']")
     expect(toast).to_have_attribute("role", role)
-    for place in (toast, row):
+    for place in (toast, row, last_result):
         expect(place).to_contain_text(headline)
         expect(place).to_contain_text(result["reason"]["sentence"])
         assert "vulnerabilit" not in place.inner_text().replace("vulnerability database", "")
