@@ -70,8 +70,11 @@ def test_a_refused_handshake_says_why(
     admin: httpx.Client, tls: ssl.SSLContext, origin: str | None, cookie: bool, status: int
 ) -> None:
     headers = {"Cookie": "; ".join(f"{k}={v}" for k, v in admin.cookies.items())} if cookie else {}
-    attempt = connect(SOCKET, ssl=tls, origin=Origin(origin) if origin else None, additional_headers=headers)
-    with pytest.raises(InvalidStatus) as refusal, attempt:
+    listed = Origin(origin) if origin else None
+    with (
+        pytest.raises(InvalidStatus) as refusal,
+        connect(SOCKET, ssl=tls, origin=listed, additional_headers=headers),
+    ):
         pass
     assert refusal.value.response.status_code == status
 
