@@ -147,7 +147,7 @@ apt_sources() {
     local targets codename main security
     # shellcheck disable=SC2016  # the words are apt's, not the shell's
     targets="$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null || true)"
-    codename="$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")"
+    codename="$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)"
     main="$(awk -v release="$codename" '$1 ~ /^https?:/ && $3 == "main" && $2 == release { print $1; exit }' <<<"$targets")"
     security="$(awk -v release="$codename-security" \
         '$1 ~ /^https?:/ && $3 == "main" && $2 == release { print $1; exit }' <<<"$targets")"
