@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# make test: everything that must hold, part by part, each with a time budget; prints a table and the slowest parts.
-# Usage: test.sh [--all] [PART...]     (test.sh --list names them)
+# make test: everything that must hold, part by part, each with a time budget; prints a table, the slowest parts,
+# and, last, why parts failed.
+# Usage: test.sh [--all] [PART...]     (test.sh --list names them; each part's output stays in .local/log/test/)
 # Refuses to start over the local stack. Whatever happens, it removes what it created, by label, and stops the
 # engine if it started it.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -66,7 +67,7 @@ timed() {
     *) verdict="FAILED: exit status $status" ;;
     esac
     RESULTS+=("$(printf '%-22s %6d %7d  %s' "$1" "$((SECONDS - began))" "$2" "$verdict")")
-    [[ $verdict == passed ]] || FAILED=$((FAILED + 1))
+    [[ $verdict == passed ]] || FAILED+=("$1")
 }
 
 clean_up() {
@@ -83,12 +84,26 @@ clean_up() {
     ((ENGINE_WAS_UP)) || "$SCRIPTS/engine.sh" stop || true
 }
 
+# reasons LOG: the last lines of a part's log that say why it failed, or its end where no line does. Few and short,
+# because whoever reads the output of a build often sees nothing but its end.
+reasons() {
+    local text words='fatal|FAILED|FAIL |ERROR|Error|not ok|✖'
+    text="$(sed -E 's/\x1b\[[0-9;?]*[A-Za-z]//g; s/\r//g; s/[[:space:]]+$//; /^$/d' "$1")"
+    { grep -aE -- "$words" <<<"$text" || tail -n 3 <<<"$text"; } |
+        awk '!seen[$0]++' | tail -n 8 | cut -c1-158 | sed 's/^/  /'
+}
+
 report() {
+    local part
     printf '\n%-22s %6s %7s  %s\n' part seconds budget result
     printf '%s\n' "${RESULTS[@]}"
     printf '\nThe slowest five:\n'
     printf '%s\n' "${RESULTS[@]}" | sort -k2,2nr | head -n 5 | awk '{ printf "  %-22s %6d s\n", $1, $2 }'
-    printf '\n%d passed, %d failed\n' "$((${#RESULTS[@]} - FAILED))" "$FAILED"
+    for part in "${FAILED[@]}"; do
+        printf '\n%s failed (all of it: %s):\n' "$part" "${LOGS#"$ROOT"/}/$part.log"
+        reasons "$LOGS/$part.log"
+    done
+    printf '\n%d passed, %d failed\n' "$((${#RESULTS[@]} - ${#FAILED[@]}))" "${#FAILED[@]}"
 }
 
 KNOWN=()
@@ -104,6 +119,10 @@ case ${1:-} in
     run_part "${2:?}"
     exit
     ;;
+--reasons)
+    reasons "${2:?}"
+    exit
+    ;;
 --all) shift ;; # nothing is too long for make test yet
 esac
 WANTED=("$@")
@@ -114,7 +133,7 @@ done
 
 "$SCRIPTS/preflight.sh" --label molecule
 as_root "$@"
-RESULTS=() FAILED=0 ENGINE_WAS_UP=0
+RESULTS=() FAILED=() ENGINE_WAS_UP=0
 engine_answers && ENGINE_WAS_UP=1
 trap clean_up EXIT
 trap 'exit 130' INT TERM
@@ -128,4 +147,4 @@ for entry in "${PARTS[@]}"; do
 done
 clean_up
 report
-exit "$((FAILED > 0))"
+exit "$((${#FAILED[@]} > 0))"
