@@ -25,8 +25,7 @@ build() {
     local suite="$1" tag archive
     tag="$(content_tag "$suite")"
     if ! docker image inspect "$tag" >/dev/null 2>&1; then
-        archive="$CACHE/images/$(tr '/:' '--' <<<"$tag").tar"
-        mkdir -p "$CACHE/images"
+        archive="$(image_archive "$tag")"
         if [[ ! -s $archive ]]; then
             with_heartbeat "building $tag with mmdebstrap (about 30 s)" bootstrap "$suite" "$archive" ||
                 fail "mmdebstrap could not build $suite" "there is no base image for the hosts" \
@@ -39,9 +38,12 @@ build() {
 }
 
 build_all() {
-    local suite status=0 jobs=()
-    # Package lists of an old archive point at packages that the mirror no longer has.
-    find "$CACHE/images" -name 'vuls-live-base-*.tar' -mtime +14 -delete
+    local suite status=0 jobs=() tags=("${SUITES[@]}")
+    for suite in "${SUITES[@]}"; do
+        tags+=("$(content_tag "$suite" | cut -d: -f2)")
+    done
+    # Package lists of an old archive point at packages that the mirror no longer has, so the current one goes as well.
+    prune_images vuls-live/base "${tags[@]}"
     for suite in "${SUITES[@]}"; do
         build "$suite" &
         jobs+=($!)

@@ -88,6 +88,23 @@ base_image() {
     printf 'vuls-live/base:%s\n' "$1"
 }
 
+# image_archive TAG: where the archive of an image that was built here is kept.
+image_archive() {
+    printf '%s/images/%s.tar\n' "$CACHE" "${1//[\/:]/-}"
+}
+
+# prune_images REPOSITORY TAG...: forgets the images that earlier recipes left behind: archives older than two weeks,
+# and in the engine what is neither one of the tags nor has an archive. What a container uses stays: the engine refuses.
+prune_images() {
+    local repository="$1" tag
+    shift
+    find "$CACHE/images" -name "${repository//\//-}-*.tar" -mtime +14 -delete
+    for tag in $(docker image ls --format '{{.Tag}}' "$repository"); do
+        [[ " $* " == *" $tag "* || -e $(image_archive "$repository:$tag") ]] ||
+            docker image rm "$repository:$tag" >/dev/null 2>&1 || true
+    done
+}
+
 engine_answers() {
     command -v docker >/dev/null && docker version --format '{{.Server.Version}}' >/dev/null 2>&1
 }

@@ -59,7 +59,8 @@ compose() {
 
 # build_image TAG: from the archive in the cache, or from its parts.
 build_image() {
-    local archive="$CACHE/images/${1//[\/:]/-}.tar"
+    local archive
+    archive="$(image_archive "$1")"
     if [[ ! -s $archive ]]; then
         parts
         compose "$archive"
@@ -129,4 +130,5 @@ if [[ -z $(image_id "$TAG") ]]; then
 fi
 [[ $(image_id "$TAG") == "$(image_id "$IMAGE:local")" ]] || docker tag "$TAG" "$IMAGE:local"
 save "$TAG"
+prune_images "$IMAGE" local "${TAG#*:}"
 log "$IMAGE:local is $TAG"
