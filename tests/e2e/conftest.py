@@ -14,6 +14,17 @@ from websockets.typing import Origin
 
 from . import stack
 
+# What acts on the hosts most comes late, and after it the question whether they are as the deployment says.
+LAST = ("test_scan_hosts", "test_converged")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        module = item.path.stem
+        return LAST.index(module) if module in LAST else -1
+
+    items.sort(key=place)
+
 
 @pytest.fixture(scope="session")
 def admin() -> Iterator[httpx.Client]:

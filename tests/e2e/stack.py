@@ -29,6 +29,13 @@ def run(*argv: str, timeout: float = 60, stdin: str | None = None) -> subprocess
     return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, input=stdin, check=False, cwd=ROOT)
 
 
+def ansible_playbook(*arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    """Run a playbook against the local inventory, with the settings of the checkout and nobody else's."""
+    program = str(ROOT / ".venv/bin/ansible-playbook")
+    environment = (f"ANSIBLE_CONFIG={ROOT / 'ansible.cfg'}", "ANSIBLE_NOCOLOR=1")
+    return run("env", *environment, program, "-i", "inventories/local", *arguments, timeout=timeout)
+
+
 def on(
     host: str, *argv: str, timeout: float = 60, user: str | None = None, stdin: str | None = None
 ) -> subprocess.CompletedProcess[str]:

@@ -1,27 +1,15 @@
-"""The deployment describes the live stack exactly."""
+"""The deployment describes the live stack exactly, also after everything else has acted on the hosts."""
 
 import re
 
 from . import stack
 
-# Run by the scenario after everything else has acted on the hosts.
 RECAP = re.compile(r"^(\S+)\s*: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
 
 def recap(*options: str) -> dict[str, tuple[int, int]]:
     """Run site.yml and return changed and failed counts by host."""
-    playbook = stack.ROOT / ".venv/bin/ansible-playbook"
-    result = stack.run(
-        "env",
-        f"ANSIBLE_CONFIG={stack.ROOT / 'ansible.cfg'}",
-        "ANSIBLE_NOCOLOR=1",
-        str(playbook),
-        "-i",
-        "inventories/local",
-        "site.yml",
-        *options,
-        timeout=900,
-    )
+    result = stack.ansible_playbook("site.yml", *options)
     assert result.returncode == 0, (result.stdout + result.stderr)[-6000:]
     hosts = {
         name: (int(changed), int(failed) + int(gone)) for name, _, changed, gone, failed in RECAP.findall(result.stdout)
