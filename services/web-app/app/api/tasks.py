@@ -54,7 +54,7 @@ async def get_task(task_id: TaskId, db: Db, user: User) -> dict[str, Any]:
 @router.patch("/{task_id}", response_model=TaskShown)
 async def change_task(task_id: TaskId, body: TaskChange, db: Db, user: User) -> dict[str, Any]:
     """Change name or schedule, pause or resume."""
-    task = await _find(task_id, db, user)
+    task = await _find(task_id, db, user, lock=True)
     _require_operator(user, task.host_id)
     if body.name is not None:
         task.name = body.name
@@ -74,7 +74,7 @@ async def change_task(task_id: TaskId, body: TaskChange, db: Db, user: User) -> 
 @router.delete("/{task_id}", status_code=204)
 async def delete_task(task_id: TaskId, db: Db, user: User) -> None:
     """Remove a task. Its runs stay."""
-    task = await _find(task_id, db, user)
+    task = await _find(task_id, db, user, lock=True)
     _require_operator(user, task.host_id)
     await db.delete(task)
     await db.commit()
@@ -103,8 +103,8 @@ async def list_task_runs(
     return page(rows, limit, runs.run_json, lambda run: run.id)
 
 
-async def _find(task_id: int, db: Db, user: SignedIn) -> ScheduledTask:
-    task = await db.run_sync(tasks.get_task, user.access, task_id)
+async def _find(task_id: int, db: Db, user: SignedIn, *, lock: bool = False) -> ScheduledTask:
+    task = await db.run_sync(lambda session: tasks.get_task(session, user.access, task_id, lock=lock))
     if task is None:
         raise not_found("task")
     return task

@@ -31,13 +31,18 @@ def list_tasks(
     return session.scalars(query).all()
 
 
-def get_task(session: Session, access: Access, task_id: int) -> ScheduledTask | None:
-    """Return a task; None where there is none that `access` may see."""
-    return session.scalar(
+def get_task(session: Session, access: Access, task_id: int, *, lock: bool = False) -> ScheduledTask | None:
+    """Return a task; None where there is none that `access` may see.
+
+    `lock` keeps it as it is until the caller's transaction ends: the scheduler passes over it meanwhile, and others who
+    would change it wait.
+    """
+    query = (
         select(ScheduledTask)
         .where(ScheduledTask.id == task_id, visible(ScheduledTask.host_id, access))
         .options(joinedload(ScheduledTask.host))
     )
+    return session.scalar(query.with_for_update(of=ScheduledTask) if lock else query)
 
 
 def create_task(  # noqa: PLR0913  (a row's columns)
@@ -66,10 +71,15 @@ def create_task(  # noqa: PLR0913  (a row's columns)
 def set_schedule(task: ScheduledTask, cron: str | None, timezone: str, *, enabled: bool) -> None:
     """Give `task` a schedule (None: by hand only) and the due time that follows from it.
 
+    The schedule that it has already changes nothing: a due time that has come and has not been fired yet stays due.
+
     Raises:
         BadScheduleError: the schedule cannot be used; the task is as it was.
     """
     schedule = Schedule(cron or "0 0 * * *", timezone)
+    same = (cron, timezone, enabled) == (task.cron, task.timezone, task.enabled)
+    if same and task.next_due_at is not None:
+        return
     task.cron, task.timezone, task.enabled = cron, timezone, enabled
     task.next_due_at = schedule.next_due(datetime.now(UTC)) if cron and enabled else None
 

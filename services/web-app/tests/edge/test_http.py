@@ -231,6 +231,19 @@ def test_a_task_is_made_changed_and_removed(sign_in: SignIn, world: World) -> No
     problem(http.get(path), 404, "not_found")
 
 
+def test_a_new_name_does_not_take_away_a_due_time_that_has_come(
+    sign_in: SignIn, world: World, database: Database
+) -> None:
+    http = sign_in("operator-1").http
+    path = f"/api/scheduled-tasks/{world.tasks[0]}"
+    http.patch(path, json={"cron": "0 3 * * *"})
+    database.execute("UPDATE scheduled_task SET next_due_at = '2026-01-01 03:00Z' WHERE cron IS NOT NULL")
+
+    changed = http.patch(path, json={"name": "Renamed", "enabled": True}).json()
+
+    assert (changed["name"], changed["next_due_at"]) == ("Renamed", "2026-01-01T03:00:00Z")
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
