@@ -107,7 +107,7 @@ def database_unavailable() -> ProblemError:
     return ProblemError(
         503,
         "database_unavailable",
-        "The database does not answer. Nothing was changed; try again shortly.",
+        "The database does not answer. Try again shortly; before you repeat a change, look whether it was made.",
         headers={"Retry-After": str(RETRY_DATABASE)},
     )
 

@@ -49,7 +49,7 @@ async def cancel_run(
         raise conflict("run_finished", "The run has finished; there is nothing to cancel.")
     await db.commit()
     await announce(event, db, instance, background)
-    return await get_run(run_id, db, user)
+    return runs.run_json(run)
 
 
 @router.get("/scans/{scan_id}", response_model=ScanShown)
