@@ -75,8 +75,10 @@ def foreign_ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_redis_refuses_plain_text() -> None:
-    assert "PONG" not in redis("vuls-worker", "ping", tls=False)
+def test_redis_refuses_plain_text(worker_password: str) -> None:
+    """Refused is the missing TLS and nothing else: the same call with it is answered."""
+    assert "PONG" not in redis("vuls-worker", "ping", user="worker-default", password=worker_password, tls=False)
+    assert "PONG" in redis("vuls-worker", "ping", user="worker-default", password=worker_password)
 
 
 def test_redis_refuses_a_client_without_a_password() -> None:
@@ -213,8 +215,9 @@ def test_postgresql_with_another_ca_is_refused(foreign_ca: Path) -> None:
 def health_of_instance(origin: str, host: str, certificate: str) -> str:
     """Ask a web host's TLS port for its health from another host, and return all that came back."""
     request = "printf 'GET /health HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n'"
-    client = f"openssl s_client -quiet -no_ign_eof -connect {host}:8441 -CAfile {CA_ON_HOST} -verify_return_error"
-    said = stack.on(origin, "sh", "-c", f"({request}; sleep 1) | timeout 10 {client} {certificate} 2>&1")
+    # -quiet keeps it reading after the request's end, until the web host closes.
+    client = f"openssl s_client -quiet -connect {host}:8441 -CAfile {CA_ON_HOST} -verify_return_error"
+    said = stack.on(origin, "sh", "-c", f"{request} | timeout 10 {client} {certificate} 2>&1")
     return said.stdout
 
 
