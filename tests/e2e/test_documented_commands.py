@@ -151,8 +151,19 @@ def test_an_envelope_published_by_hand_reaches_an_administrator_and_no_viewer(
         viewer_feed.update(15, "success", timeout=2)
 
 
+def test_the_inventorys_hosts_have_their_numbers_and_the_systems_own_begin_at_a_million(admin: httpx.Client) -> None:
+    hosts = {host["id"]: host["name"] for host in admin.get("/api/hosts").json()["items"]}
+    assert (hosts[1], hosts[2]) == ("vuls-target-1", "vuls-target-2")
+    tasks = {task["id"]: task["host_id"] for task in admin.get("/api/scheduled-tasks").json()["items"]}
+    assert (tasks[1], tasks[2]) == (1, 2)
+    made = admin.post("/api/scheduled-tasks", json={"name": "by hand only", "host_id": 1})
+    assert made.status_code == 201, made.text
+    admin.delete(f"/api/scheduled-tasks/{made.json()['id']}").raise_for_status()
+    assert made.json()["id"] >= 1_000_000
+
+
 def test_health_answers_to_curl_with_the_ca_of_the_stack() -> None:
-    answer = documented(f"curl --cacert .local/ca.crt -sf https://localhost:{stack.PORT}/health")
+    answer = documented(f"curl --cacert .local/ca.crt -f https://localhost:{stack.PORT}/health")
     assert json.loads(answer)["status"] == "ok"
 
 

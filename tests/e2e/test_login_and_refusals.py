@@ -62,12 +62,16 @@ def test_an_expired_cookie_is_refused(users: Users) -> None:
 
 
 @pytest.mark.parametrize(
-    ("origin", "cookie", "status"),
-    [(stack.ORIGIN, False, 401), ("https://evil.example", True, 403), (None, True, 403)],
+    ("origin", "cookie", "status", "code"),
+    [
+        (stack.ORIGIN, False, 401, "not_signed_in"),
+        ("https://evil.example", True, 403, "origin_refused"),
+        (None, True, 403, "origin_refused"),
+    ],
     ids=["no session", "foreign origin", "no origin"],
 )
 def test_a_refused_handshake_says_why(
-    admin: httpx.Client, tls: ssl.SSLContext, origin: str | None, cookie: bool, status: int
+    admin: httpx.Client, tls: ssl.SSLContext, origin: str | None, cookie: bool, status: int, code: str
 ) -> None:
     headers = {"Cookie": "; ".join(f"{k}={v}" for k, v in admin.cookies.items())} if cookie else {}
     listed = Origin(origin) if origin else None
@@ -77,6 +81,7 @@ def test_a_refused_handshake_says_why(
     ):
         pass
     assert refusal.value.response.status_code == status
+    assert code.encode() in (refusal.value.response.body or b"")
 
 
 @pytest.mark.parametrize("name", ["../../etc", "a b", "", "x" * 64, "<script>", "naïve"])
@@ -86,8 +91,18 @@ def test_a_host_name_that_cannot_be_one_is_refused_and_not_stored(admin: httpx.C
     assert stack.sql("SELECT count(*) FROM host") == before
 
 
-def test_malformed_json_is_a_problem_and_not_an_error(admin: httpx.Client) -> None:
-    problem(admin.post("/api/hosts", content=b"{", headers={"Content-Type": "application/json"}), 400)
+def test_a_task_for_an_unknown_host_is_refused_and_not_stored(admin: httpx.Client) -> None:
+    before = stack.sql("SELECT count(*) FROM scheduled_task")
+    problem(admin.post("/api/scheduled-tasks", json={"name": "of nobody", "host_id": 4711}), 422)
+    assert stack.sql("SELECT count(*) FROM scheduled_task") == before
+
+
+@pytest.mark.parametrize("path", ["/api/hosts", "/api/scheduled-tasks"])
+def test_malformed_json_is_a_problem_and_not_an_error(admin: httpx.Client, path: str) -> None:
+    counts = "SELECT (SELECT count(*) FROM host), (SELECT count(*) FROM scheduled_task)"
+    before = stack.sql(counts)
+    problem(admin.post(path, content=b"{", headers={"Content-Type": "application/json"}), 400)
+    assert stack.sql(counts) == before
 
 
 @pytest.mark.parametrize("path", ["/api/hosts/4711", "/api/scheduled-tasks/4711", "/api/runs/4711", "/api/nothing"])
