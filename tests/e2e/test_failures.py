@@ -13,15 +13,6 @@ COUNTS = ("vulnerabilities", "critical", "high", "medium", "low", "unknown")
 
 
 @contextmanager
-def target_down() -> Iterator[None]:
-    stack.must(stack.run("docker", "pause", "vuls-target-1"))
-    try:
-        yield
-    finally:
-        stack.must(stack.run("docker", "unpause", "vuls-target-1"))
-
-
-@contextmanager
 def sshd_stopped() -> Iterator[None]:
     stack.shell("vuls-target-1", "systemctl stop ssh.service ssh.socket 2>/dev/null || systemctl stop ssh.service")
     try:
