@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 _WATCH_TIMEOUT = 1.0
 _GREATEST_RESEND_DELAY = 300.0
 _EVENTS_WAITING = 10_000
+_PAUSE = 1.0  # seconds before going on after an error
 
 
 class RedisWatch:
@@ -110,7 +111,11 @@ class Dispatcher:
                 self._dispatch()
             except SQLAlchemyError as error:
                 logger.warning("The database is away (%s): no jobs are sent", type(error).__name__)
-                self._stop.wait(1.0)
+                self._stop.wait(_PAUSE)
+            except Exception:
+                # Without this thread the scheduler would stay active and never send a job again.
+                logger.exception("Sending jobs failed in a way that nobody foresaw; going on")
+                self._stop.wait(_PAUSE)
 
     def _dispatch(self) -> None:
         answers, newly = self._watch.look()

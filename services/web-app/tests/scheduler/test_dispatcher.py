@@ -1,0 +1,42 @@
+"""The thread that sends jobs: whatever goes wrong once, it goes on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from app.config import Settings
+from app.scheduler.dispatcher import Dispatcher
+from app.tasks.celery_app import make_celery
+from tests.conftest import Sessions
+from tests.db.rows import queue_run
+from tests.redis_server import OwnRedis
+from tests.waiting import wait_until
+
+
+def test_an_error_that_nobody_foresaw_does_not_end_the_sending_of_jobs(
+    sessions_as: Callable[..., Sessions],
+    scheduler_settings: Callable[..., Settings],
+    own_redis: OwnRedis,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = scheduler_settings(redis_host=own_redis.host, redis_port=own_redis.port)
+    celery = make_celery(settings)
+    send, failures = celery.send_task, [ValueError("once")]
+
+    def stumble(*arguments: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return send(*arguments, **options)
+
+    monkeypatch.setattr(celery, "send_task", stumble)
+    queue_run(sessions_as("web"))
+    dispatcher = Dispatcher(settings, sessions_as("scheduler"), celery)
+    dispatcher.start()
+    try:
+        dispatcher.switch(on=True)
+        wait_until(lambda: own_redis.queue_length("scan.default") == 1)
+    finally:
+        dispatcher.stop()
+    assert "nobody foresaw" in caplog.text
