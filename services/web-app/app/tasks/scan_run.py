@@ -30,6 +30,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
+_INTERNAL = (
+    "The worker failed while it dealt with the scan of {host}, so nothing of it was kept. The log of the service"
+    " vuls-worker on the scan host says why; report it, then run the scan again."
+)
 _WAIT_FOR_OTHER = 0.5  # seconds between looks at a run that another worker has
 
 
@@ -82,12 +86,26 @@ class ScanRunner:
         logger.info("Scanning %s for run %s, attempt %s", run.host.name, run.id, run.attempt)
         settings = self._settings
         with LeaseKeeper(self._sessions, run, settings.lease_seconds, settings.heartbeat_seconds) as lease:
-            scanned = self._scan(run, lease.lost)
-            event = None if scanned is None else self._store(run, *scanned)
+            event = self._attempt(run, lease.lost)
         if event is None:
             logger.warning("Run %s ended elsewhere: what this attempt brought back is dropped", run.id)
         self._tell(event)
         return self._say(run.id)
+
+    def _attempt(self, run: Run, lost: threading.Event) -> Event | None:
+        """Scan, and store how it ended; None when the run ended elsewhere meanwhile.
+
+        An error that nobody foresaw, in a result that PostgreSQL cannot hold for one, ends the run with a reason of its
+        own. Left alone it would only end with its lease, as that of a worker that is lost.
+        """
+        try:
+            scanned = self._scan(run, lost)
+            return None if scanned is None else self._store(run, *scanned)
+        except _DATABASE_AWAY:
+            raise
+        except Exception:
+            logger.exception("Run %s failed in a way that nobody foresaw", run.id)
+            return self._store(run, failed("internal", _INTERNAL.format(host=run.host.name)), None)
 
     def _scan(self, run: Run, lost: threading.Event) -> tuple[Verdict, dict[str, Any] | None] | None:
         """Return verdict and result file; None when the run was taken away meanwhile."""

@@ -120,6 +120,26 @@ def test_the_verdict_decides_status_reason_and_what_is_stored(
         assert session.scalar(select(func.count()).select_from(Finding)) == (9 if verdict == "assessed" else 0)
 
 
+def test_a_result_that_cannot_be_stored_ends_the_run_with_a_reason_and_leaves_nothing(
+    web: Sessions, runner: ScanRunner, executor: ExecutorDouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor.end = lambda _server: reported(scannedCves={"CVE-2099-0001": {}, "CVE-\0": {}})  # PostgreSQL holds no NUL
+    run_id = queue(web)
+    runner.deliver(run_id)
+    run = stored_run(web, run_id)
+    assert (run.status, run.result_data["verdict"], run.result_data["reason"]["code"]) == (
+        "failed",
+        "failed",
+        "internal",
+    )
+    assert "vuls-target-1" in run.result_data["reason"]["sentence"]
+    assert run.result_data["vulnerabilities"] is None
+    assert told(web)[-1] == (run_id, "failed")
+    assert "nobody foresaw" in caplog.text
+    with web() as session:
+        assert session.scalars(select(Scan)).all() == []
+
+
 def test_an_executor_that_refuses_ends_the_run_with_its_reason(
     web: Sessions, runner: ScanRunner, executor: ExecutorDouble
 ) -> None:
