@@ -65,7 +65,7 @@ class ScanRunner:
         for.
 
         Raises:
-            ScanRequestError: unknown host or scan type, or the run is another host's.
+            ScanRequestError: unknown host or scan type, or the run is another host's or of another scan type.
         """
         if scan_type not in SCAN_TYPES:
             raise ScanRequestError(f"unknown scan type {scan_type!r}: use one of {', '.join(sorted(SCAN_TYPES))}")
@@ -204,5 +204,7 @@ def _queue(session: Session, host_id: int, scan_type: ScanType, run_id: int) -> 
         return create_adhoc_run(session, run_id, host, scan_type)[1]
     if run.host_id != host_id:
         raise ScanRequestError(f"run {run_id} is of host {run.host_id}, not {host_id}: use another id")
+    if run.scan_type != scan_type:
+        raise ScanRequestError(f"run {run_id} is a {run.scan_type} scan, not {scan_type}: use another id")
     restarted = restart_run(session, run_id)
     return None if restarted is None else restarted[1]

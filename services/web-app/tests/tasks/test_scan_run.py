@@ -326,6 +326,16 @@ def test_a_scan_that_cannot_be_is_refused_and_nothing_stored(
         assert (session.scalars(select(Run)).all(), session.scalars(select(Event)).all()) == ([], [])
 
 
+def test_a_run_is_not_run_again_with_another_scan_type_than_its_own(
+    web: Sessions, runner: ScanRunner, executor: ExecutorDouble
+) -> None:
+    runner.run_now(2, "fast", 999)
+    with pytest.raises(ScanRequestError, match="a fast scan, not deep"):
+        runner.run_now(2, "deep", 999)
+    assert list(executor.jobs) == ["run-999-1"]
+    assert told(web)[-1] == (999, "success")
+
+
 def test_another_hosts_or_zones_run_is_refused(web: Sessions, runner: ScanRunner) -> None:
     runner.run_now(2, "fast", 999)
     with pytest.raises(ScanRequestError, match="is of host 2"):
