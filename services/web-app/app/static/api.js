@@ -7,7 +7,7 @@ export class ApiError extends Error {
   /**
    * @param {string} message a sentence
    * @param {number} status
-   * @param {{ retryAfter?: number | null, fields?: Map<string, string>, code?: string }} [more]
+   * @param {{ retryAfter?: number | null, fields?: Map<string, string> }} [more]
    */
   constructor(message, status, more = {}) {
     super(message);
@@ -17,7 +17,6 @@ export class ApiError extends Error {
     this.retryAfter = more.retryAfter ?? null;
     /** What is wrong with which field of the body. */
     this.fields = more.fields ?? new Map();
-    this.code = more.code ?? "";
   }
 }
 
@@ -59,8 +58,14 @@ async function call(path, init) {
   } catch {
     throw new ApiError("The server cannot be reached. Check the network and try again.", 0);
   }
-  if (response.ok) return response.status === 204 ? null : response.json();
-  throw await problem(response);
+  if (!response.ok) throw await problem(response);
+  if (response.status === 204) return null;
+  try {
+    return await response.json();
+  } catch {
+    // It broke off half-way, or something in between (the sign-in page of a network, say) answered in its place.
+    throw new ApiError("The answer did not come from the server as a whole. Check the network and try again.", 0);
+  }
 }
 
 /**
@@ -69,7 +74,7 @@ async function call(path, init) {
  * @param {Response} response
  */
 async function problem(response) {
-  /** @type {{ title?: unknown, detail?: unknown, code?: unknown, errors?: unknown }} */
+  /** @type {{ title?: unknown, detail?: unknown, errors?: unknown }} */
   let body = {};
   try {
     body = Object(await response.json());
@@ -81,7 +86,6 @@ async function problem(response) {
   return new ApiError(sentence || `The server answered with an error (${response.status}).`, response.status, {
     retryAfter: Number.isNaN(wait) ? null : wait,
     fields: fieldErrors(body.errors),
-    code: typeof body.code === "string" ? body.code : "",
   });
 }
 
