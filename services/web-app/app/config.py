@@ -14,6 +14,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from app.domain import names
+
 Component = Literal["web", "scheduler", "worker", "cli"]
 
 
@@ -28,7 +30,7 @@ class Settings(BaseSettings):
 
     component: Component = "cli"
     instance: str = Field(default="local:1", description="`<host>:<number>` of a web instance; sent as X-Vuls-Instance")
-    zone: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_]{0,30}$")
+    zone: str = Field(default="default", pattern=names.ZONE)
     release_id: str = "development"
 
     database_host: str = "localhost"

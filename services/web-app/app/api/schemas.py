@@ -5,14 +5,16 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from app.domain import names
 from app.domain.permissions import Role
 from app.domain.status import RunStatus, ScanType, Trigger
 from app.utils.passwords import MAX_LENGTH, MIN_LENGTH
 
-HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,63}$")]
-UserName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._@-]{1,63}$")]
-Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")]
-Zone = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,30}$")]
+HostName = Annotated[str, Field(pattern=names.HOST)]
+GroupName = Annotated[str, Field(pattern=names.GROUP)]
+UserName = Annotated[str, Field(pattern=names.USER)]
+Address = Annotated[str, Field(pattern=names.ADDRESS)]
+Zone = Annotated[str, Field(pattern=names.ZONE)]
 Title = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Cron = Annotated[str, Field(min_length=1, max_length=200)]
 TimeZone = Annotated[str, Field(min_length=1, max_length=64)]
@@ -56,7 +58,7 @@ class NewUser(Body):
     name: UserName
     password: Annotated[SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)] | None = None
     role: Annotated[Role, Field(strict=False)]
-    groups: Annotated[list[HostName], Field(max_length=100)] = []
+    groups: Annotated[list[GroupName], Field(max_length=100)] = []
 
 
 class UserChange(Body):
@@ -64,7 +66,7 @@ class UserChange(Body):
 
     password: Annotated[SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)] | None = None
     role: Annotated[Role, Field(strict=False)] | None = None
-    groups: Annotated[list[HostName], Field(max_length=100)] | None = None
+    groups: Annotated[list[GroupName], Field(max_length=100)] | None = None
     disabled: bool | None = None
 
 
@@ -112,7 +114,7 @@ class NewHost(Body):
     address: Address
     port: Annotated[int, Field(ge=1, le=65535)] = 22
     zone: Zone = "default"
-    groups: Annotated[list[HostName], Field(max_length=100)] = []
+    groups: Annotated[list[GroupName], Field(max_length=100)] = []
 
 
 class HostShown(BaseModel):

@@ -4,9 +4,9 @@ import re
 
 import typer
 
+from app.domain import names
+
 ROLE_HELP = "viewer: reads; operator: also runs, cancels, schedules; admin: everything."
-_USER_NAME = re.compile(r"[A-Za-z0-9._@-]{1,63}", re.ASCII)
-_GROUP_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
 
 
 def check_name(name: str) -> str:
@@ -15,7 +15,7 @@ def check_name(name: str) -> str:
     Raises:
         typer.BadParameter: it has characters that the database refuses.
     """
-    if not _USER_NAME.fullmatch(name):
+    if not re.fullmatch(names.USER, name):
         raise typer.BadParameter("1 to 63 letters, digits, or one of . _ @ -")
     return name
 
@@ -26,6 +26,6 @@ def check_group(name: str) -> str:
     Raises:
         typer.BadParameter: it has characters that the database refuses.
     """
-    if not _GROUP_NAME.fullmatch(name):
+    if not re.fullmatch(names.GROUP, name):
         raise typer.BadParameter("1 to 63 letters, digits, or one of _ -")
     return name

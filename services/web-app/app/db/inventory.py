@@ -9,9 +9,11 @@ from sqlalchemy.orm import Session, selectinload
 from app.db.groups import ensure_group, groups_by_name
 from app.db.models import FIRST_SYSTEM_ID, Host, ScheduledTask
 from app.db.tasks import create_task, set_schedule
+from app.domain import names
 from app.domain.status import ScanType
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,63}$")]
+HostName = Annotated[str, StringConstraints(pattern=names.HOST)]
+GroupName = Annotated[str, StringConstraints(pattern=names.GROUP)]
 FixedId = Annotated[int, Field(ge=1, lt=FIRST_SYSTEM_ID)]
 
 
@@ -31,11 +33,11 @@ class InventoryHost(_Part):
     """A host by its name. Without `id` it gets one of the system's."""
 
     id: FixedId | None = None
-    name: Name
-    address: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")]
+    name: HostName
+    address: Annotated[str, StringConstraints(pattern=names.ADDRESS)]
     port: Annotated[int, Field(ge=1, le=65535)] = 22
-    zone: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,30}$")] = "default"
-    groups: list[Name] = []
+    zone: Annotated[str, StringConstraints(pattern=names.ZONE)] = "default"
+    groups: list[GroupName] = []
 
 
 class InventoryTask(_Part):
@@ -43,7 +45,7 @@ class InventoryTask(_Part):
 
     id: FixedId | None = None
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    host: Name
+    host: HostName
     scan_type: ScanType = "fast"
     cron: str | None = None
     timezone: str = "UTC"
@@ -54,7 +56,7 @@ class Inventory(_Part):
 
     hosts: list[InventoryHost] = []
     tasks: list[InventoryTask] = []
-    remove_hosts: list[Name] = []
+    remove_hosts: list[HostName] = []
 
     @model_validator(mode="after")
     def _decide(self) -> Self:
