@@ -14,6 +14,7 @@ from app.db.models import Event, Host, Run
 from app.db.runs import cancel_run, claim_run
 from tests.conftest import Sessions, SettingsMaker
 from tests.db.rows import add_host, queue_run
+from tests.services import Database
 
 Maker = Callable[..., Sessions]
 
@@ -49,22 +50,81 @@ def tell_of_it(session: Session, foreign: Run) -> None:
 
 
 def bring_a_scan(session: Session, foreign: Run) -> None:
-    values = {"run": foreign.id, "host": foreign.host_id}
+    add_scan(session, foreign.id, foreign.host_id)
+
+
+def bring_a_scan_of_its_run(session: Session, foreign: Run) -> None:
+    add_scan(session, foreign.id, own_host(session))
+
+
+def bring_a_finding(session: Session, foreign: Run) -> None:
+    session.execute(
+        text(
+            "INSERT INTO finding (scan_id, cve_id, host_id, severity, title, packages)"
+            " SELECT :scan, 'CVE-1', :host, 'low', 'x', '[]'"
+        ),
+        {"scan": foreign.id, "host": own_host(session)},  # the other zone's scan has its run's id, see below
+    )
+
+
+def run_its_task(session: Session, foreign: Run) -> None:
+    session.execute(
+        text(
+            "INSERT INTO run (task_id, task_name, host_id, zone, scan_type, trigger)"
+            " VALUES (:task, 'x', :host, 'default', 'fast', 'adhoc')"
+        ),
+        {"task": foreign.task_id, "host": own_host(session)},
+    )
+
+
+def tell_of_it_under_an_own_host(session: Session, foreign: Run) -> None:
+    record_event(session, "task_update", own_host(session), {"host_id": foreign.host_id})
+
+
+def tell_administrators_of_it(session: Session, foreign: Run) -> None:
+    record_event(session, "task_update", None, {"host_id": foreign.host_id})
+
+
+def own_host(session: Session) -> int:
+    return session.scalars(select(Host.id)).one()
+
+
+def add_scan(session: Session, run_id: int, host_id: int) -> None:
     session.execute(
         text(
             "INSERT INTO scan (run_id, host_id, attempt, family, release, verdict, package_count, result)"
             " VALUES (:run, :host, 1, 'debian', '12', 'assessed', 0, '{}')"
         ),
-        values,
+        {"run": run_id, "host": host_id},
     )
 
 
-@pytest.mark.parametrize("attack", [move_run, tell_of_it, bring_a_scan])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        move_run,
+        tell_of_it,
+        tell_of_it_under_an_own_host,
+        tell_administrators_of_it,
+        bring_a_scan,
+        bring_a_scan_of_its_run,
+        bring_a_finding,
+        run_its_task,
+    ],
+)
 def test_a_worker_cannot_write_another_zones_rows(
-    sessions_as: Maker, two_zones: tuple[Run, Run], attack: Callable[[Session, Run], None]
+    sessions_as: Maker, database: Database, two_zones: tuple[Run, Run], attack: Callable[[Session, Run], None]
 ) -> None:
+    foreign = two_zones[1]
+    database.execute(
+        "INSERT INTO scan (id, run_id, host_id, attempt, family, release, verdict, package_count, result)"
+        " VALUES (%s, %s, %s, 1, 'debian', '12', 'assessed', 0, '{}')",
+        foreign.id,
+        foreign.id,
+        foreign.host_id,
+    )
     with sessions_as("worker")() as session, pytest.raises(ProgrammingError, match=r"policy|permission denied"):
-        attack(session, two_zones[1])
+        attack(session, foreign)
 
 
 @pytest.mark.parametrize("component", ["web", "scheduler", "worker"])
