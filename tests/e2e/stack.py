@@ -1,11 +1,10 @@
 """The deployed stack as the tests see it: its hosts, its addresses, and how to act on them."""
 
-import json
 import os
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,11 +95,6 @@ def sign_in(name: str, password: str) -> httpx.Client:
     return session
 
 
-def vulsctl(*argv: str, stdin: str | None = None) -> Any:
-    """Run the operator's command on a web host and return its JSON."""
-    return json.loads(must(on("vuls-web-1", "vulsctl", *argv, stdin=stdin)))
-
-
 def journal(host: str, unit: str, since: str) -> str:
     """Return a unit's log lines since a time that journalctl understands."""
     return must(on(host, "journalctl", "--no-pager", "-o", "cat", "-u", unit, "--since", since))
@@ -127,8 +121,3 @@ def finished(session: httpx.Client, run_id: int, timeout: float = 120) -> dict[s
         return answer if answer["status"] in {"success", "failed", "cancelled"} else None
 
     return wait_until(probe, timeout=timeout, what=f"the end of run {run_id}", interval=0.5)
-
-
-def median(values: Sequence[float]) -> float:
-    """Return the middle of some values."""
-    return sorted(values)[len(values) // 2]
