@@ -68,7 +68,7 @@ PYTHON
 
 check_port() {
     local holder
-    if ! [[ $HTTPS_PORT =~ ^[0-9]{1,5}$ ]] || ((HTTPS_PORT < 1 || HTTPS_PORT > 65535)); then
+    if ! [[ $HTTPS_PORT =~ ^[1-9][0-9]{0,4}$ ]] || ((HTTPS_PORT > 65535)); then
         finding "VULS_HTTPS_PORT is '$HTTPS_PORT': a number from 1 to 65535 is needed"
         return
     fi

@@ -22,9 +22,11 @@ def taken_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-def preflight(*prefix: str, script: Path = PREFLIGHT, **environment: str) -> subprocess.CompletedProcess[str]:
+def preflight(
+    *prefix: str, script: Path = PREFLIGHT, arguments: tuple[str, ...] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*prefix, str(script)],
+        [*prefix, str(script), *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -45,11 +47,34 @@ def test_a_taken_port_is_named(taken_port: int) -> None:
     refused(preflight(VULS_HTTPS_PORT=str(taken_port)), f"127.0.0.1:{taken_port} is taken", "VULS_HTTPS_PORT")
 
 
-@pytest.mark.parametrize("port", ["0", "65536", "https", "-1", ""])
+@pytest.mark.parametrize("port", ["0", "65536", "https", "-1", "08443", " 8443", "443x", "99999999999999999999"])
 def test_a_port_that_is_none_is_refused(port: str) -> None:
-    result = preflight(VULS_HTTPS_PORT=port)
-    if port:
-        refused(result, "a number from 1 to 65535")
+    refused(preflight(VULS_HTTPS_PORT=port), f"VULS_HTTPS_PORT is '{port}'", "a number from 1 to 65535")
+
+
+def test_an_empty_port_is_the_usual_one() -> None:
+    result = preflight(VULS_HTTPS_PORT="")
+    assert "VULS_HTTPS_PORT is" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("owner", "label", "words"),
+    [
+        ("local", "molecule", ("container vuls-lb belongs to the local stack", "make down")),
+        ("molecule", "local", ("container vuls-lb belongs to stack 'molecule'", "stack.sh destroy --label molecule")),
+        ("", "local", ("container vuls-lb is not ours", "remove or rename it")),
+    ],
+    ids=["tests over the local stack", "the local stack over tests", "a stranger"],
+)
+def test_another_stack_is_not_touched(tmp_path: Path, owner: str, label: str, words: tuple[str, ...]) -> None:
+    """The engine here is a script that lists one container: the check only reads its list."""
+    engine = tmp_path / "docker"
+    engine.write_text(f"#!/bin/sh\n[ \"$2\" != --all ] || printf 'vuls-lb\\t{owner}\\n'\n")
+    engine.chmod(0o755)
+    result = preflight(arguments=("--label", label), PATH=f"{tmp_path}:{os.environ['PATH']}")
+    refused(result, *words)
+    mine = preflight(arguments=("--label", owner or "local"), PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert ("container vuls-lb" in mine.stderr) == (owner == "")
 
 
 def test_a_full_disk_is_named() -> None:
@@ -79,7 +104,7 @@ def test_all_findings_come_at_once(taken_port: int) -> None:
 
 def test_nothing_is_changed(taken_port: int) -> None:
     before = {path: path.stat().st_mtime_ns for path in [ROOT, ROOT / ".local"] if path.exists()}
-    subprocess.run(
+    made = subprocess.run(
         ["make", "up"],
         cwd=ROOT,
         capture_output=True,
@@ -87,4 +112,5 @@ def test_nothing_is_changed(taken_port: int) -> None:
         env={**os.environ, "VULS_HTTPS_PORT": str(taken_port)},
         timeout=60,
     )
+    assert made.returncode != 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
