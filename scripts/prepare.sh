@@ -119,7 +119,8 @@ npm_ci() {
 javascript_tools() {
     local wanted
     wanted="$(stamp "$ROOT/package-lock.json")"
-    [[ -f $ROOT/node_modules/.stamp && $(<"$ROOT/node_modules/.stamp") == "$wanted" ]] && return
+    # Whoever removed .venv alone needs the links again.
+    [[ -x $VENV/bin/npm && -f $ROOT/node_modules/.stamp && $(<"$ROOT/node_modules/.stamp") == "$wanted" ]] && return
     link_node
     with_heartbeat "installing the locked npm packages" npm_ci ||
         fail "npm could not install package-lock.json" "tsc cannot check the page's scripts" "read the lines above"
