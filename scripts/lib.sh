@@ -111,7 +111,7 @@ engine_answers() {
 
 need_engine() {
     engine_answers || fail "no Docker engine answers" "containers can be neither made nor looked at" \
-        "run scripts/engine.sh start (after scripts/prepare.sh on a fresh machine)"
+        "run make up; for an engine alone scripts/engine.sh start (on a fresh machine after scripts/prepare.sh)"
 }
 
 # host_arguments NAME SUITE LABEL: fills ARGUMENTS with what docker run needs for a host that boots systemd. Why

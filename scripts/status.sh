@@ -56,7 +56,7 @@ https_line() {
 (($# == 0)) || usage_error "usage: status.sh"
 as_root "$@"
 if ! engine_answers; then
-    line engine ILL "no Docker engine answers"
+    line engine ILL "no Docker engine answers: make up starts one, and the stack"
     exit 1
 fi
 line engine ok "Docker $(docker version --format '{{.Server.Version}}')"
@@ -65,4 +65,7 @@ for entry in "${HOST_UNITS[@]}"; do
     host_line "${words[@]}"
 done
 https_line
+if ((ILL)); then
+    printf 'Next: scripts/logs.sh HOST shows why; make up brings back what is missing\n' >&2
+fi
 exit "$ILL"
