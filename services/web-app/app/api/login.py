@@ -13,6 +13,7 @@ from app.api.problems import ProblemError
 from app.api.schemas import Login, Me
 from app.db import models, sessions, users
 from app.domain.permissions import Role
+from app.domain.throttle import counted_as
 from app.realtime.client import SessionCredential
 from app.utils.passwords import new_secret, secret_hash
 
@@ -24,18 +25,19 @@ async def login(body: Login, request: Request, response: Response, db: Db, insta
     """Sign in with name and password. The session cookie is new each time; one that came along ends.
 
     A wrong password, an unknown name and a disabled user get the same answer after the same time. Too many failures of
-    the name or the address are answered with 429 and `Retry-After`.
+    the name or the address (of IPv6: the /64 that it is in) are answered with 429 and `Retry-After`.
     """
     if "origin" in request.headers:
         require_origin(request, instance.settings)
     address = client_address(request)
-    await _throttle(db, instance, body.username, address)
+    source = counted_as(address)
+    await _throttle(db, instance, body.username, source)
     user = await db.run_sync(users.find_user, body.username)
     await db.commit()  # gives the connection back: the password takes a while
     fits = await passwords.check(body.password.get_secret_value(), user.password_hash if user else None)
     if user is None or user.disabled or not fits:
         raise ProblemError(401, "login_failed", "The user name or the password is wrong.")
-    await db.run_sync(lambda session: sessions.forgive(session, user_name=body.username, address=address))
+    await db.run_sync(lambda session: sessions.forgive(session, user_name=body.username, address=source))
     await _new_session(request, response, db, instance, user.id, address)
     await db.commit()
     return to_me(user)
@@ -76,7 +78,7 @@ async def _throttle(db: Db, instance: Instance, user_name: str, address: str | N
     )
     await db.commit()
 
-    def judge(session: Session) -> sessions.Attempt:
+    def judge(session: Session) -> float | None:
         return sessions.judge_attempt(
             session,
             attempt_id,
@@ -86,10 +88,10 @@ async def _throttle(db: Db, instance: Instance, user_name: str, address: str | N
             window=settings.login_window,
         )
 
-    attempt = await db.run_sync(judge)
+    retry_after = await db.run_sync(judge)
     await db.commit()
-    if attempt.retry_after is not None:
-        seconds = math.ceil(attempt.retry_after)
+    if retry_after is not None:
+        seconds = math.ceil(retry_after)
         raise ProblemError(
             429,
             "too_many_attempts",

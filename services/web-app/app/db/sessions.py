@@ -1,7 +1,6 @@
 """Browser sessions and the login throttle. A session is known by the SHA-256 of its cookie's value only."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
@@ -63,18 +62,11 @@ def _alive(idle: int) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """A login that is being tried. It counts as failed until `forgive` says otherwise."""
-
-    id: int
-    retry_after: float | None  # seconds; None: go on
-
-
 def begin_attempt(session: Session, *, user_name: str, address: str | None) -> int:
     """Count a login as failed before the password is looked at, and return the attempt's id.
 
-    Commit before `judge_attempt`: only then do many logins at the same moment see each other.
+    It counts until `forgive` says otherwise. Commit before `judge_attempt`: only then do many logins at the same moment
+    see each other.
     """
     failure = LoginFailure(user_name=user_name, address=address, failed_at=func.now())
     session.add(failure)
@@ -84,11 +76,11 @@ def begin_attempt(session: Session, *, user_name: str, address: str | None) -> i
 
 def judge_attempt(
     session: Session, attempt_id: int, *, user_name: str, address: str | None, limit: int, window: int
-) -> Attempt:
-    """Say whether this attempt may go on.
+) -> float | None:
+    """Return the seconds that this attempt must wait; None: go on.
 
-    It may while the user name and the address each have at most `limit` failures in the last `window` seconds, this
-    attempt included. A refused attempt is not counted, so that waiting helps whatever others do meanwhile.
+    It may go on while the user name and the address each have at most `limit` failures in the last `window` seconds,
+    this attempt included. A refused attempt is not counted, so that waiting helps whatever others do meanwhile.
     """
     since = func.now() - timedelta(seconds=window)
     waits = []
@@ -102,9 +94,9 @@ def judge_attempt(
         if len(failures) > limit:
             waits.append(_seconds_until(session, failures[-1] + timedelta(seconds=window)))
     if not waits:
-        return Attempt(attempt_id, None)
+        return None
     session.execute(delete(LoginFailure).where(LoginFailure.id == attempt_id))
-    return Attempt(attempt_id, max(waits))
+    return max(waits)
 
 
 def forgive(session: Session, *, user_name: str, address: str | None) -> None:

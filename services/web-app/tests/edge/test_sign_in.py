@@ -146,6 +146,18 @@ def test_a_token_needs_no_origin_and_can_be_revoked(
     assert tool.http.get("/api/hosts").status_code == 401
 
 
+def test_a_token_whose_time_is_over_is_refused(instance: InstanceProcess, sign_in: SignIn, database: Database) -> None:
+    tool = Browser(instance, origin=None)
+    body = {"user": "operator-1", "name": "CI", "days": 1}
+    tool.use_token(sign_in("admin").http.post("/api/tokens", json=body).json()["token"])
+    assert tool.http.get("/api/hosts").status_code == 200
+
+    database.execute("UPDATE api_token SET expires_at = now()")
+
+    response = tool.http.get("/api/hosts")
+    assert (response.status_code, response.json()["code"]) == (401, "not_signed_in")
+
+
 @pytest.mark.parametrize("header", ["Bearer wrong", "Bearer", "Basic YTpi", "nonsense"])
 def test_a_wrong_authorization_header_is_refused_whatever_cookie_comes_along(sign_in: SignIn, header: str) -> None:
     assert sign_in("viewer-1").http.get("/api/hosts", headers={"Authorization": header}).status_code == 401
@@ -177,6 +189,16 @@ def test_failures_of_a_name_or_an_address_are_throttled(
     database.execute("UPDATE login_failure SET failed_at = failed_at - interval '5 minutes'")
     later = Browser(strict).login("viewer-1", PASSWORD, **{"X-Forwarded-For": "198.51.100.7"})
     assert later.status_code == 200
+
+
+def test_the_many_addresses_of_one_ipv6_customer_are_throttled_as_one(strict: InstanceProcess, world: World) -> None:
+    assert world
+    headers = [{"X-Forwarded-For": f"2001:db8:1:2::{number}"} for number in range(1, 5)]
+    answers = [Browser(strict).login(f"name-{number}", "wrong", **one) for number, one in enumerate(headers)]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
+    neighbour = Browser(strict).login("viewer-2", PASSWORD, **{"X-Forwarded-For": "2001:db8:1:3::1"})
+    assert neighbour.status_code == 200
 
 
 def test_many_guesses_at_the_same_moment_get_no_more_tries(strict: InstanceProcess, world: World) -> None:
