@@ -57,7 +57,10 @@ def not_signed_in(detail: str = "Sign in first.") -> ProblemError:
 def origin_refused() -> ProblemError:
     """Make the answer for a request that another site may have caused."""
     return ProblemError(
-        403, "origin_refused", "The Origin of this request is not one of this system's. Use the page, or a token."
+        403,
+        "origin_refused",
+        "This request came from a page under another address than this system's own, so nothing was done. Open the page"
+        " under the address that your administrator gave you; a tool uses a token.",
     )
 
 

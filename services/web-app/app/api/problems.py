@@ -9,8 +9,10 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from psycopg.errors import ForeignKeyViolation, UniqueViolation
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
 
 log = logging.getLogger(__name__)
@@ -146,11 +148,20 @@ def install(app: FastAPI) -> None:
         log.warning("The database did not answer a request (%s)", type(error).__name__)
         return database_unavailable().response()
 
+    async def overtaken(request: Request, error: Exception) -> Response:
+        if isinstance(error, IntegrityError) and not isinstance(error.orig, UniqueViolation | ForeignKeyViolation):
+            raise error
+        log.warning("A request to %r came too late (%s)", request.url.path, type(error).__name__)
+        detail = "Somebody else changed or removed this at the same moment. Load it anew, then decide again."
+        return conflict("changed_meanwhile", detail).response()
+
     app.add_exception_handler(ProblemError, problem)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
     for unavailable in (OperationalError, InterfaceError, PoolTimeoutError):
         app.add_exception_handler(unavailable, database)
+    for late in (IntegrityError, StaleDataError):
+        app.add_exception_handler(late, overtaken)
 
 
 def is_database_away(error: BaseException) -> bool:
