@@ -59,7 +59,7 @@ class EdgeMiddleware:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception:
-            log.exception("A request to %s failed", scope["path"])
+            log.exception("A request to %r failed", scope["path"])  # as written: a path may hold line ends
             if started or scope["type"] != "http":
                 raise
             await problems.internal().response()(scope, receive, send_with_headers)
