@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from app.api.auth import OptionalUser
 from app.api.deps import Db
-from app.config import get_settings
+from app.api.instance import CurrentInstance
 from app.db.overview import overview
 
 _APP = Path(__file__).parent.parent
@@ -27,7 +27,7 @@ _templates = Environment(
 
 
 @router.get("/")
-async def scheduler_page(db: Db, user: OptionalUser) -> Response:
+async def scheduler_page(db: Db, user: OptionalUser, instance: CurrentInstance) -> Response:
     """Show the scheduler page with the state and the cursor it is true at; send strangers to sign in.
 
     The redirect names no `next`: a browser keeps the `#run-…` of the address by itself.
@@ -35,7 +35,7 @@ async def scheduler_page(db: Db, user: OptionalUser) -> Response:
     if user is None:
         return RedirectResponse("/login", status_code=303)
     state = await db.run_sync(overview, user.access)
-    return _page("scheduler.html", state=script_json(state), release=get_settings().release_id)
+    return _page("scheduler.html", state=script_json(state), release=instance.settings.release_id)
 
 
 @router.get("/login")
