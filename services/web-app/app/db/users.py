@@ -11,12 +11,8 @@ from app.db.models import HostGroupMember, User, UserGroup, UserSession
 from app.domain.permissions import Access, Role
 
 
-class UserError(Exception):
-    """A user cannot be changed as asked; the message is a sentence for the one who asked."""
-
-
-class UserExistsError(UserError):
-    """The name is taken."""
+class UserExistsError(Exception):
+    """The name is taken; the message is a sentence for the one who asked."""
 
 
 def find_user(session: Session, name: str) -> User | None:

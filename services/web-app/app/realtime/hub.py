@@ -24,7 +24,6 @@ class Counters:
 
     events: int = 0
     deliveries: int = 0
-    manual: int = 0
     closed: dict[CloseCode, int] = field(default_factory=dict)
 
 
@@ -105,7 +104,6 @@ class ConnectionManager:
     def publish_manual(self, frame: Frame) -> None:
         """Offer a message that is in no log to those who may see all hosts. Moves no cursor."""
         self._offer(frame, self._audience(None))
-        self.counters.manual += 1
 
     def heartbeat(self) -> None:
         """Tell every client how far the feed is complete."""
