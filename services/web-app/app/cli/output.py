@@ -1,5 +1,6 @@
 """How verbs answer: a line for people or JSON for programs, and errors that say what to do next."""
 
+import getpass
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -34,14 +35,17 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json:
 
 
 def read_secret(path: str) -> str:
-    """Return the first line of a file, or of standard input for `-`. A secret is never an argument."""
+    """Return the first line of a file, or of standard input for `-`. A secret is never an argument.
+
+    At a terminal it is asked for, and what is typed is not shown.
+    """
     try:
         if path == "-":
-            line = sys.stdin.readline()
+            line = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline()
         else:
             with open(path, encoding="utf-8") as file:  # noqa: PTH123  (may be a pipe that only `open` follows)
                 line = file.readline()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError) as error:
         fail(f"cannot read the password from {path}: {error}", "name a readable file, or - for standard input")
     secret = line.rstrip("\r\n")
     if not secret:
