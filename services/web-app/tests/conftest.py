@@ -40,6 +40,14 @@ def database(session_database: Database) -> Database:
 
 
 @pytest.fixture
+def bare_database() -> Iterator[Database]:
+    """A database without tables."""
+    database = create_database(required("VULS_TEST_DATABASE_URL"), migrated=False)
+    yield database
+    drop_database(database)
+
+
+@pytest.fixture
 def make_settings(database: Database) -> SettingsMaker:
     """Settings of a component: `make_settings("worker", zone="other")`."""
 

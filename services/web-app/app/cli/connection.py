@@ -10,29 +10,35 @@ from app.cli.output import fail
 from app.config import get_settings
 from app.db.engine import make_engine, session_factory
 
+_MISSING = "run `vulsctl db upgrade`; if that has been done, this host's database role may not do it"
+
 
 @contextmanager
 def transaction() -> Iterator[Session]:
     """Give a session whose changes are committed at the end, or end with a sentence about the database."""
-    settings = get_settings()
-    engine = make_engine(settings)
+    engine = make_engine(get_settings())
     try:
-        with session_factory(engine).begin() as session:
+        with explained(), session_factory(engine).begin() as session:
             yield session
-    except OperationalError as error:
-        fail(
-            f"the database {settings.database_name} on {settings.database_host} does not answer: {first_line(error)}",
-            "look at `systemctl status postgresql` there, and at VULS_DATABASE_* here",
-        )
-    except ProgrammingError as error:
-        fail(
-            f"the database refuses: {first_line(error)}",
-            "run `vulsctl db upgrade`; if that has been done, this host's database role may not do it",
-        )
     finally:
         engine.dispose()
 
 
-def first_line(error: OperationalError | ProgrammingError) -> str:
+@contextmanager
+def explained(if_refused: str = _MISSING) -> Iterator[None]:
+    """End with a sentence, not a traceback, where the database does not answer or refuses; `if_refused` is what to do."""
+    settings = get_settings()
+    try:
+        yield
+    except OperationalError as error:
+        fail(
+            f"the database {settings.database_name} on {settings.database_host} does not answer: {_first_line(error)}",
+            "look at `systemctl status postgresql` there, and at VULS_DATABASE_* here",
+        )
+    except ProgrammingError as error:
+        fail(f"the database refuses: {_first_line(error)}", if_refused)
+
+
+def _first_line(error: OperationalError | ProgrammingError) -> str:
     """Return what the server said, without the statement."""
     return str(error.orig).strip().partition("\n")[0]

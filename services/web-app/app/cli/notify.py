@@ -4,9 +4,8 @@ import json
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy.exc import OperationalError
 
-from app.cli.connection import first_line
+from app.cli.connection import explained
 from app.cli.output import AsJson, answer, fail
 
 
@@ -28,9 +27,8 @@ def notify(
     from app.tasks.scan_tasks import send_task_notification  # noqa: PLC0415  (Celery is slow to load)
 
     try:
-        message = send_task_notification(task_id, run_id, status, name, result_data)
+        with explained():
+            message = send_task_notification(task_id, run_id, status, name, result_data)
     except ValueError as error:
         fail(str(error), "name one of them")
-    except OperationalError as error:
-        fail(f"the database does not answer: {first_line(error)}", "look at VULS_DATABASE_* here")
     answer(message | {"changed": True}, f"Sent {message['id']}.", as_json=as_json)

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli import cli
+from app.tasks.process import sessions
 from app.utils.passwords import verify_password
 from tests.services import Database
 
@@ -181,14 +182,40 @@ def test_a_notification_is_stored_and_told(vulsctl: Run, database: Database) -> 
     ]
 
 
-def test_a_database_that_does_not_answer_is_named(process_settings: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("verb", [["user", "list"], ["db", "upgrade"], ["notify"]], ids=" ".join)
+def test_a_database_that_does_not_answer_is_named(process_settings: Callable[..., Any], verb: list[str]) -> None:
     process_settings("web", database_port=1)
+    sessions.cache_clear()
 
-    result = CliRunner().invoke(cli, ["user", "list"])
+    result = CliRunner().invoke(cli, verb)
 
+    sessions.cache_clear()
     assert result.exit_code == 1
     assert "does not answer" in result.stderr
     assert "Next: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "next_step"),
+    [
+        (["user", "list"], "vulsctl db upgrade"),
+        (["notify"], "vulsctl db upgrade"),
+        (["db", "upgrade"], "the schema's owner"),
+    ],
+    ids=["user list", "notify", "db upgrade"],
+)
+def test_a_database_without_tables_or_rights_is_named(
+    process_settings: Callable[..., Any], bare_database: Database, verb: list[str], next_step: str
+) -> None:
+    process_settings("web", database_name=bare_database.name)
+    sessions.cache_clear()
+
+    result = CliRunner().invoke(cli, verb)
+
+    sessions.cache_clear()
+    assert result.exit_code == 1
+    assert "the database refuses" in result.stderr
+    assert next_step in result.stderr
 
 
 def test_the_schema_is_upgraded_by_its_owner_and_only_once(process_settings: Callable[..., Any]) -> None:

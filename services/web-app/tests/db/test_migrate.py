@@ -1,6 +1,5 @@
 """The migrations make what the models say, once, whoever runs them at the same time."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -13,7 +12,7 @@ from app.db import migrate
 from app.db.engine import make_engine
 from app.db.models import Base
 from tests.conftest import SettingsMaker
-from tests.services import Database, create_database, drop_database, required
+from tests.services import Database
 
 
 def test_the_migrated_schema_is_that_of_the_models(make_settings: SettingsMaker) -> None:
@@ -27,14 +26,6 @@ def test_the_migrated_schema_is_that_of_the_models(make_settings: SettingsMaker)
 
 def test_a_second_upgrade_changes_nothing(make_settings: SettingsMaker) -> None:
     assert migrate.upgrade(make_settings("cli")) is False
-
-
-@pytest.fixture
-def bare_database() -> Iterator[Database]:
-    """A database without tables."""
-    database = create_database(required("VULS_TEST_DATABASE_URL"), migrated=False)
-    yield database
-    drop_database(database)
 
 
 def test_of_two_upgrades_at_once_one_does_the_work(bare_database: Database) -> None:
