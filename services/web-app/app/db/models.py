@@ -209,7 +209,7 @@ class Scan(Base):
     reason: Mapped[dict[str, Any] | None]  # {"code", "sentence"}
     demo: Mapped[bool] = mapped_column(default=False)
     package_count: Mapped[int]
-    result: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any]] = mapped_column(deferred=True)  # megabytes, read only by those who ask for it
 
 
 class Finding(Base):

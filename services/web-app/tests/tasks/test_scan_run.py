@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.orm import undefer
 
 from app.config import Settings
 from app.db.events import read_events
@@ -63,7 +64,7 @@ def test_a_delivered_job_ends_in_a_stored_scan_and_three_events(
     assert said is not None
     run = stored_run(web, run_id)
     with web() as session:
-        scan = session.scalars(select(Scan)).one()
+        scan = session.scalars(select(Scan).options(undefer(Scan.result))).one()
         findings = session.scalars(select(Finding).order_by(Finding.cve_id)).all()
     assert executor.submitted == [{"job_id": f"run-{run_id}-1", "server": "vuls-target-1", "scan_type": "fast"}]
     assert run.status == said["status"] == "success"
