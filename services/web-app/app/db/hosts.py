@@ -21,8 +21,8 @@ def visible(column: InstrumentedAttribute[int], access: Access) -> ColumnElement
     return true() if access.host_ids is None else column.in_(access.host_ids)
 
 
-def list_hosts(session: Session, access: Access, after: int | None = None, limit: int = 1000) -> Sequence[Host]:
-    """Return up to `limit` hosts whose id is above `after`, lowest id first, with their groups."""
+def list_hosts(session: Session, access: Access, after: int | None = None, limit: int | None = None) -> Sequence[Host]:
+    """Return all hosts, or up to `limit`, whose id is above `after`, lowest id first, with their groups."""
     query = select(Host).where(visible(Host.id, access)).options(selectinload(Host.groups)).order_by(Host.id)
     if after is not None:
         query = query.where(Host.id > after)

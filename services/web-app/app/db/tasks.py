@@ -16,9 +16,9 @@ from app.domain.times import wire_time
 
 
 def list_tasks(
-    session: Session, access: Access, after: int | None = None, limit: int = 1000
+    session: Session, access: Access, after: int | None = None, limit: int | None = None
 ) -> Sequence[ScheduledTask]:
-    """Return up to `limit` tasks whose id is above `after`, lowest id first."""
+    """Return all tasks, or up to `limit`, whose id is above `after`, lowest id first."""
     query = (
         select(ScheduledTask)
         .where(visible(ScheduledTask.host_id, access))

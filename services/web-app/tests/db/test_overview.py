@@ -12,6 +12,7 @@ from app.domain.cursor import Cursor
 from app.domain.permissions import Access, Role
 from tests.conftest import Sessions
 from tests.db.rows import queue_run
+from tests.services import Database
 
 Maker = Callable[..., Sessions]
 ADMIN = Access(1, "root", Role.ADMIN, None)
@@ -50,3 +51,13 @@ def test_it_shows_open_and_finished_runs_of_the_users_hosts(sessions_as: Maker, 
     assert [(task["last_run"] or {}).get("id") for task in page["tasks"]] == [done.id, None][: 2 if sees_all else 1]
     assert page["user"] == {"id": access.user_id, "name": access.name, "role": str(access.role)}
     assert orjson.loads(orjson.dumps(page)) == page
+
+
+def test_a_large_fleet_is_shown_whole(sessions_as: Maker, database: Database) -> None:
+    database.execute(
+        "INSERT INTO host (name, address) SELECT 'host-' || n, 'host-' || n FROM generate_series(1, 1100) n"
+    )
+    database.execute("INSERT INTO scheduled_task (name, host_id) SELECT 'Scan ' || name, id FROM host")
+    with sessions_as("web")() as session:
+        page = overview(session, ADMIN)
+    assert (len(page["hosts"]), len(page["tasks"])) == (1100, 1100)
