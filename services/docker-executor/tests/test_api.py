@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.harness import API_KEY, ENDS, Deployment, read, submit, wait_for
+from tests.harness import API_KEY, Deployment, read, submit, wait_for
 
 BODY = {"job_id": "run-1", "server": "web-1", "scan_type": "fast"}
 
@@ -352,4 +352,3 @@ async def test_sigterm_ends_streams_and_the_process_within_seconds(deploy: Calla
     assert status in (0, -signal.SIGTERM)
     assert not any("end" in line for line in rest)
     assert not executor.socket.exists()
-    assert "preparing" not in ENDS
