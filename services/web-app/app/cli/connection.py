@@ -26,7 +26,7 @@ def transaction() -> Iterator[Session]:
 
 @contextmanager
 def explained(if_refused: str = _MISSING) -> Iterator[None]:
-    """End with a sentence, not a traceback, where the database does not answer or refuses; `if_refused` is what to do."""
+    """End with a sentence where the database does not answer or refuses; `if_refused` says what to do about that."""
     settings = get_settings()
     try:
         yield
