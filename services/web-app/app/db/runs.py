@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select, true, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from app.db.events import record_event
@@ -68,20 +69,23 @@ def create_run(
     Raises:
         sqlalchemy.exc.IntegrityError: this due time has a run already.
     """
-    run = Run(
-        task_id=task.id,
-        task_name=task.name,
-        host=task.host,
-        zone=task.host.zone,
-        scan_type=task.scan_type,
-        status="queued",
-        trigger=trigger,
-        requested_by=requested_by,
-        scheduled_for=scheduled_for,
-        result_data={},
-    )
-    session.add(run)
-    session.flush()
+    values = {
+        "task_id": task.id,
+        "task_name": task.name,
+        "host_id": task.host.id,
+        "zone": task.host.zone,
+        "scan_type": task.scan_type,
+        "trigger": trigger,
+        "requested_by": requested_by,
+        "scheduled_for": scheduled_for,
+        "result_data": {},
+    }
+    insertion = insert(Run).values(**values).on_conflict_do_nothing(index_elements=[Run.id]).returning(Run.id)
+    run_id = None
+    while run_id is None:  # the sequence has come to an id that an ad-hoc run was given: take the next one
+        run_id = session.scalar(insertion)
+    run = _load(session, run_id)
+    assert run is not None  # noqa: S101  (inserted on the line above)
     return run, _record(session, run, _now(session))
 
 

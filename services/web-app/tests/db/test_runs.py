@@ -175,6 +175,19 @@ def test_an_adhoc_run_has_the_id_it_was_given(sessions_as: Maker) -> None:
     assert (run.id, run.task_id, run.trigger, event.data["task_run_id"]) == (999, 0, "adhoc", 999)
 
 
+def test_a_run_passes_over_ids_that_adhoc_runs_were_given(sessions_as: Maker) -> None:
+    web = sessions_as("web")
+    last, _ = queue_run(web, "vuls-target-1")
+    with sessions_as("worker").begin() as session:
+        host = session.get_one(Host, last.host_id)
+        for run_id in (last.id + 1, last.id + 2):
+            create_adhoc_run(session, run_id, host, "fast")
+    clicked, _ = queue_run(web, "vuls-target-2")
+    assert clicked.id == last.id + 3
+    with web() as session:
+        assert len(list_runs(session, ADMIN)) == 4
+
+
 def test_a_rolled_back_change_leaves_neither_run_nor_event(sessions_as: Maker) -> None:
     web = sessions_as("web")
     run, _ = queue_run(web)
