@@ -191,6 +191,7 @@ def test_a_schedule_that_cannot_be_is_refused_at_its_field(
     page.get_by_role("button", name="Create task").click()
     expect(page.locator(".field-problem").filter(has_text=problem)).to_be_visible()
     expect(page.locator("[aria-invalid=true]")).to_be_focused()
+    expect(page.locator("[aria-invalid=true]")).to_have_accessible_description(re.compile(re.escape(problem)))
     assert database.execute("SELECT count(*) FROM scheduled_task") == [(1,)]
 
 
