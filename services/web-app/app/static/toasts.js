@@ -91,7 +91,14 @@ export class Toasts {
       el("button", { class: "button icon-button", type: "button", "data-action": "dismiss", "aria-label": "Dismiss" }, icon("close")),
     );
     if (leaves) this.#left.set(toast, LIFETIME);
-    while (this.#region.childElementCount > MOST) this.#remove(/** @type {HTMLElement} */ (this.#region.lastElementChild));
+    while (this.#region.childElementCount > MOST) this.#remove(this.#oldest());
+  }
+
+  /** What goes first when there are too many: the oldest one that would leave by itself, else the oldest. */
+  #oldest() {
+    const oldestFirst = /** @type {HTMLElement[]} */ ([...this.#region.children]).reverse();
+    const leaving = oldestFirst.find((toast) => this.#left.has(toast));
+    return leaving ?? /** @type {HTMLElement} */ (oldestFirst[0]);
   }
 
   /** @param {HTMLElement} toast */

@@ -48,6 +48,15 @@ def test_at_most_five_are_shown_the_newest_ones(world: World, page: Page) -> Non
     assert shown == [run.id for run in reversed(runs[-5:])]
 
 
+def test_a_failure_is_not_pushed_out_by_successes(world: World, page: Page) -> None:
+    task = world.add_task("vuls-target-1")
+    failed = world.scan(task, FAILED)
+    runs = [world.scan(task, CLEAN) for _ in range(6)]
+    expect(page.locator("#recent [data-run-id]")).to_have_count(7)
+    shown = page.locator(".toast").evaluate_all("toasts => toasts.map(toast => Number(toast.dataset.runId))")
+    assert shown == [run.id for run in reversed([failed, *runs[-4:]])]
+
+
 def test_the_keyboard_reaches_and_dismisses_toasts_and_returns(world: World, page: Page) -> None:
     task = world.add_task("vuls-target-1")
     older, newer = world.scan(task, FAILED), world.scan(task, FAILED)
