@@ -113,7 +113,7 @@ class ScanRunner:
         client = ExecutorClient(settings.executor_socket, settings.executor_api_key.get_secret_value())
         try:
             job = client.run(
-                f"run-{run.id}-{run.attempt}",
+                _job_id(run),
                 run.host.name,
                 run.scan_type,  # type: ignore[arg-type]  # the table's CHECK
                 settings.scan_deadline,
@@ -192,6 +192,15 @@ class ScanRunner:
             raise ScanRequestError(f"run {run_id} is gone")
         at = run.finished_at or run.started_at or run.created_at
         return task_update_data(run.task_id, run.id, run.status, run.task_name, run.result_data, at)
+
+
+def _job_id(run: Run) -> str:
+    """Return the executor's name for this attempt.
+
+    It holds the moment of the run's beginning too: a database that was restored gives the same ids again, and the executor would answer
+    with the result of the job that it remembers.
+    """
+    return f"run-{run.id}-{run.attempt}-{int(run.created_at.timestamp() * 1000)}"
 
 
 def _queue(session: Session, host_id: int, scan_type: ScanType, run_id: int) -> Event | None:

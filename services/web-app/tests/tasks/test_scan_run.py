@@ -66,7 +66,9 @@ def test_a_delivered_job_ends_in_a_stored_scan_and_three_events(
     with web() as session:
         scan = session.scalars(select(Scan).options(undefer(Scan.result))).one()
         findings = session.scalars(select(Finding).order_by(Finding.cve_id)).all()
-    assert executor.submitted == [{"job_id": f"run-{run_id}-1", "server": "vuls-target-1", "scan_type": "fast"}]
+    (job_id,) = executor.jobs
+    assert job_id.startswith(f"run-{run_id}-1-")
+    assert executor.submitted == [{"job_id": job_id, "server": "vuls-target-1", "scan_type": "fast"}]
     assert run.status == said["status"] == "success"
     assert run.result_data == said["result_data"] == {"scan_id": scan.id, "verdict": "assessed"} | COUNTS
     assert told(web) == [(run_id, "queued"), (run_id, "started"), (run_id, "success")]
@@ -291,9 +293,20 @@ def test_a_finished_run_is_run_again_as_a_new_attempt(
 ) -> None:
     runner.run_now(2, "fast", 999)
     assert runner.run_now(2, "fast", 999)["status"] == "success"
-    assert list(executor.jobs) == ["run-999-1", "run-999-2"]
+    assert [job_id.rpartition("-")[0] for job_id in executor.jobs] == ["run-999-1", "run-999-2"]
     with web() as session:
         assert session.scalars(select(Scan.attempt).order_by(Scan.id)).all() == [1, 2]
+
+
+def test_a_run_whose_id_is_given_a_second_time_is_scanned_anew(
+    web: Sessions, runner: ScanRunner, executor: ExecutorDouble, database: Database
+) -> None:
+    assert web
+    runner.run_now(2, "fast", 999)
+    database.execute("DELETE FROM run")  # as a restore does that goes back behind it
+    executor.end = lambda _server: reported(scannedCves={})
+    assert runner.run_now(2, "fast", 999)["result_data"]["vulnerabilities"] == 0
+    assert len(executor.jobs) == 2
 
 
 def test_a_run_in_other_hands_is_waited_for(
@@ -333,7 +346,7 @@ def test_a_run_is_not_run_again_with_another_scan_type_than_its_own(
     runner.run_now(2, "fast", 999)
     with pytest.raises(ScanRequestError, match="a fast scan, not deep"):
         runner.run_now(2, "deep", 999)
-    assert list(executor.jobs) == ["run-999-1"]
+    assert len(executor.jobs) == 1
     assert told(web)[-1] == (999, "success")
 
 
