@@ -197,8 +197,8 @@ class ScanRunner:
 def _job_id(run: Run) -> str:
     """Return the executor's name for this attempt.
 
-    It holds the moment of the run's beginning too: a database that was restored gives the same ids again, and the executor would answer
-    with the result of the job that it remembers.
+    It holds when the run was made too: a database that was restored gives the same ids again, and the executor would
+    answer with the result of the job that it remembers.
     """
     return f"run-{run.id}-{run.attempt}-{int(run.created_at.timestamp() * 1000)}"
 
