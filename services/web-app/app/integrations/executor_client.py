@@ -125,8 +125,8 @@ class ExecutorClient:
             while not job.has_ended:
                 self._wait(self._poll_interval, ends_at, given_up)
                 job = self._patiently(lambda: self._look(job_id) or self._submit(request), ends_at, given_up)
-        except (ScanDeadlineExceeded, ScanGivenUp):
-            self.cancel(job_id)
+        except ExecutorError:
+            self.cancel(job_id)  # the run will be told as ended: nothing of it may go on at the target
             raise
         return job
 

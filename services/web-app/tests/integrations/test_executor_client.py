@@ -118,6 +118,16 @@ def test_a_refusal_is_final_and_says_why(
     assert ".." not in caught.value.sentence
 
 
+def test_a_job_that_cannot_be_followed_any_more_is_ended(client: ExecutorClient, executor: ExecutorDouble) -> None:
+    executor.let_end.clear()
+    thread, outcome = in_background(lambda: run(client))
+    assert executor.scanning.wait(5)
+    executor.answers = [problem(500, "internal", "The disk is full")]
+    thread.join(5)
+    assert isinstance(outcome[0], ExecutorRefused)
+    assert executor.cancelled.is_set()
+
+
 def test_an_executor_that_stays_away_is_named(tmp_path: Path) -> None:
     client = ExecutorClient(str(tmp_path / "nobody.sock"), API_KEY, patience=0.3)
     with pytest.raises(ExecutorUnavailable, match="does not answer") as caught:
