@@ -1,5 +1,6 @@
 """The HTTP API: rights, refusals, headers, descriptions."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -71,16 +72,50 @@ def test_the_public_socket_has_no_admin_route(instance: InstanceProcess, path: s
     problem(instance.client().get(path), 404, "not_found")
 
 
-def test_a_strangers_request_is_refused(instance: InstanceProcess) -> None:
-    for path in (
-        "/api/hosts",
-        "/api/scheduled-tasks",
-        "/api/runs",
-        "/api/overview",
-        "/api/users",
-        "/api/notifications",
-    ):
-        problem(instance.client().get(path), 401, "not_signed_in")
+OPEN = {
+    ("GET", "/health"),
+    ("GET", "/readyz"),
+    ("GET", "/api/asyncapi.json"),
+    ("POST", "/api/auth/login"),
+    ("POST", "/api/auth/logout"),
+}
+ROUTES = sorted(
+    (method, re.sub(r"\{\w+\}", "1", route.path))
+    for module in main._ROUTERS
+    for route in module.router.routes
+    if isinstance(route, APIRoute) and route.include_in_schema
+    for method in route.methods or ()
+    if (method, route.path) not in OPEN
+)
+CHANGES = [(method, path) for method, path in ROUTES if method != "GET"]
+FOR_ADMINISTRATORS = [
+    (method, path)
+    for method, path in ROUTES
+    if path.startswith(("/api/users", "/api/tokens")) or (method, path) == ("POST", "/api/hosts")
+]
+
+
+def test_every_route_but_the_open_ones_refuses_strangers(instance: InstanceProcess) -> None:
+    with instance.client() as http:
+        for method, path in ROUTES:
+            problem(http.request(method, path), 401, "not_signed_in")
+    assert len(ROUTES) > 20
+
+
+def test_every_change_by_cookie_needs_a_listed_origin(sign_in: SignIn) -> None:
+    http = sign_in("admin").http
+    http.headers["origin"] = "https://evil.example"
+    for method, path in CHANGES:
+        problem(http.request(method, path), 403, "origin_refused")
+    assert len(CHANGES) > 10
+
+
+def test_what_is_for_administrators_is_refused_to_everybody_else(sign_in: SignIn) -> None:
+    for name in ("viewer-1", "operator-1"):
+        http = sign_in(name).http
+        for method, path in FOR_ADMINISTRATORS:
+            problem(http.request(method, path), 403, "forbidden")
+    assert len(FOR_ADMINISTRATORS) == 9
 
 
 @pytest.mark.parametrize("name", ["../../etc", "", "a" * 64, "host\n1", "höst", "a b", "host;rm", 7, None, ["host"]])
