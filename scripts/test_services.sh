@@ -33,6 +33,7 @@ start() {
         (with_heartbeat "building $image" build "$image") ||
             fail "the image of the test services could not be built" "integration tests cannot run" \
                 "read the lines above; run scripts/images.sh build first"
+        prune_images vuls-live/test-services "${image#*:}"
     fi
     if [[ $(docker container inspect --format '{{.State.Status}}' "$NAME" 2>/dev/null) != running ]]; then
         docker rm --force --volumes "$NAME" >/dev/null 2>&1 || true
