@@ -108,6 +108,8 @@ def test_a_click_ends_in_a_scan_though_redis_dies_in_between(
         worker = start_worker()
         worker.wait_until_ready()
         wait_until(lambda: told(web)[-1:] == ["success"], 30)
+        published = f"Published task notification: success for task_run_id {run.id}"
+        wait_until(lambda: published in worker.log)  # after the commit: not before the next line takes Redis away
         wait_until(lambda: own_redis.queue_length("scan.default") == 0)
         # A worker that is connected when Redis dies comes back by itself.
         own_redis.signal(signal.SIGKILL)
@@ -116,7 +118,6 @@ def test_a_click_ends_in_a_scan_though_redis_dies_in_between(
         wait_until(lambda: len(told(web)) == 6, 60)
     assert told(web) == ["queued", "started", "success"] * 2
     assert len(executor.jobs) == 2
-    assert f"Published task notification: success for task_run_id {run.id}" in worker.log
     assert API_KEY not in worker.log
 
 
