@@ -140,7 +140,7 @@ class NewTask(Body):
 
 
 class TaskChange(Body):
-    """What to change of a task; what is left out stays. `cron: null` ends the schedule."""
+    """What to change of a task; what is left out stays. `cron: null` ends the schedule; nothing else may be null."""
 
     name: Title | None = None
     cron: Cron | None = None
@@ -151,6 +151,9 @@ class TaskChange(Body):
     def _something(self) -> Self:
         if not self.model_fields_set:
             raise ValueError("Name at least one field to change.")
+        null = [name for name in sorted(self.model_fields_set - {"cron"}) if getattr(self, name) is None]
+        if null:
+            raise ValueError(f"Only cron may be null: leave {' and '.join(null)} out, or give a value.")
         return self
 
 

@@ -266,6 +266,13 @@ def test_a_task_is_made_changed_and_removed(sign_in: SignIn, world: World) -> No
     problem(http.get(path), 404, "not_found")
 
 
+@pytest.mark.parametrize("field", ["name", "timezone", "enabled"])
+def test_a_change_to_nothing_is_refused(sign_in: SignIn, world: World, field: str) -> None:
+    path = f"/api/scheduled-tasks/{world.tasks[0]}"
+    (error,) = problem(sign_in("operator-1").http.patch(path, json={field: None}), 422, "invalid")["errors"]
+    assert field in error["detail"]
+
+
 def test_a_new_name_does_not_take_away_a_due_time_that_has_come(
     sign_in: SignIn, world: World, database: Database
 ) -> None:
