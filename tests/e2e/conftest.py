@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
@@ -37,12 +38,21 @@ def tls() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(stack.CA))
 
 
-class Feed:
-    """A WebSocket client that remembers what it was told."""
+@pytest.fixture(scope="session")
+def schemas(tls: ssl.SSLContext) -> dict[str, Draft202012Validator]:
+    """Read the published schema of each message, by its type."""
+    document = httpx.get(f"{stack.ORIGIN}/api/asyncapi.json", verify=tls).raise_for_status().json()
+    published = {name: message["payload"] for name, message in document["components"]["messages"].items()}
+    return {name: Draft202012Validator(payload["schema"]) for name, payload in published.items() if "schema" in payload}
 
-    def __init__(self, connection: ClientConnection) -> None:
+
+class Feed:
+    """A WebSocket client that remembers what it was told, and refuses what the published schemas do not allow."""
+
+    def __init__(self, connection: ClientConnection, schemas: dict[str, Draft202012Validator]) -> None:
         self.connection = connection
         self.seen: list[dict[str, Any]] = []
+        self._schemas = schemas
 
     def next(self, match: Callable[[dict[str, Any]], bool], timeout: float = 10) -> dict[str, Any]:
         """Return the next message that matches; everything read is kept in `seen`."""
@@ -55,6 +65,7 @@ class Feed:
             if text == "pong":
                 return None
             message: dict[str, Any] = json.loads(text)
+            self._schemas[message["type"]].validate(message)
             self.seen.append(message)
             return message if match(message) else None
 
@@ -71,7 +82,7 @@ class Feed:
 
 
 @pytest.fixture
-def feed(tls: ssl.SSLContext) -> Iterator[Callable[..., Feed]]:
+def feed(tls: ssl.SSLContext, schemas: dict[str, Draft202012Validator]) -> Iterator[Callable[..., Feed]]:
     """Open feeds with the cookies of a session; all are closed afterwards."""
     with ExitStack() as opened:
 
@@ -79,7 +90,7 @@ def feed(tls: ssl.SSLContext) -> Iterator[Callable[..., Feed]]:
             cookies = "; ".join(f"{name}={value}" for name, value in session.cookies.items())
             url = f"wss://localhost:{stack.PORT}/api/ws" + (f"?since={since}" if since else "")
             attempt = connect(url, ssl=tls, origin=Origin(stack.ORIGIN), additional_headers={"Cookie": cookies})
-            result = Feed(opened.enter_context(attempt))
+            result = Feed(opened.enter_context(attempt), schemas)
             result.next(lambda m: m["type"] == "hello")
             return result
 
