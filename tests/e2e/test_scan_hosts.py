@@ -39,8 +39,6 @@ def bring_back(admin: httpx.Client) -> Iterator[Callable[[], None]]:
         if pending:
             pending.clear()
             stack.must(stack.ansible_playbook(PLAYBOOK))
-            # As the runbook says: its tasks come back paused.
-            admin.patch(f"/api/scheduled-tasks/{TASK}", json={"enabled": True}).raise_for_status()
 
     try:
         stack.must(stack.ansible_playbook(PLAYBOOK, "-e", f"scan_hosts_remove={NAME}"))

@@ -3,11 +3,11 @@
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session, selectinload
 
 from app.db.groups import ensure_group, groups_by_name
-from app.db.models import FIRST_SYSTEM_ID, Host, ScheduledTask
+from app.db.models import FIRST_SYSTEM_ID, Host, Run, ScheduledTask
 from app.db.tasks import create_task, set_schedule
 from app.domain import names
 from app.domain.status import ScanType
@@ -71,17 +71,19 @@ def apply_inventory(session: Session, inventory: Inventory) -> dict[str, Any]:
     """Make hosts and tasks as `inventory` states, in the caller's transaction.
 
     What it does not name stays as it is, and so does a field that it leaves out. A removed host keeps its history, but
-    its tasks are disabled. Applied again it changes nothing.
+    its tasks are disabled until the inventory names it again. The queued runs of a host that moves to another zone move
+    with it. Applied again it changes nothing.
     Returns `changed` and the names of what was created or updated.
 
     Raises:
         InventoryError: a name or an id is taken by another row, or a task names an unknown host.
         BadScheduleError: a task's schedule cannot be used.
     """
-    report: dict[str, list[str]] = {"hosts": [], "tasks": [], "groups": [], "disabled_tasks": []}
+    report: dict[str, list[str]] = {"hosts": [], "tasks": [], "groups": [], "disabled_tasks": [], "enabled_tasks": []}
     for host in inventory.hosts:
         if _apply_host(session, host, report["groups"]):
             report["hosts"].append(host.name)
+    report["enabled_tasks"].extend(_enable_tasks(session, [host.name for host in inventory.hosts]))
     for task in inventory.tasks:
         if _apply_task(session, task):
             report["tasks"].append(task.name)
@@ -94,7 +96,16 @@ def _disable_tasks(session: Session, host_names: list[str]) -> list[str]:
     query = select(ScheduledTask).join(Host).where(Host.name.in_(host_names), ScheduledTask.enabled)
     tasks = session.scalars(query.order_by(ScheduledTask.id)).all()
     for task in tasks:
-        task.enabled, task.next_due_at = False, None
+        task.enabled, task.paused_by_removal, task.next_due_at = False, True, None
+    session.flush()
+    return [task.name for task in tasks]
+
+
+def _enable_tasks(session: Session, host_names: list[str]) -> list[str]:
+    query = select(ScheduledTask).join(Host).where(Host.name.in_(host_names), ScheduledTask.paused_by_removal)
+    tasks = session.scalars(query.order_by(ScheduledTask.id)).all()
+    for task in tasks:
+        set_schedule(task, task.cron, task.timezone, enabled=True)
     session.flush()
     return [task.name for task in tasks]
 
@@ -122,7 +133,10 @@ def _apply_host(session: Session, wanted: InventoryHost, new_groups: list[str]) 
         host = Host(id=wanted.id, name=wanted.name, address=wanted.address, port=wanted.port, zone=wanted.zone)
         session.add(host)
         session.flush()
+    zone = host.zone
     changed = _update(host, {"name": wanted.name} | wanted.given("address", "port", "zone"))
+    if host.zone != zone:  # nobody in the old zone can scan it any more
+        session.execute(update(Run).where(Run.host_id == host.id, Run.status == "queued").values(zone=host.zone))
     if "groups" in wanted.model_fields_set and {group.name for group in host.groups} != set(wanted.groups):
         new_groups.extend(name for name in sorted(set(wanted.groups)) if ensure_group(session, name))
         host.groups = groups_by_name(session, wanted.groups)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     UniqueConstraint,
+    false,
     func,
     text,
 )
@@ -133,7 +134,10 @@ class LoginFailure(Base):
 
 
 class ScheduledTask(Base):
-    """What to scan and when. Without `cron` it runs by hand only."""
+    """What to scan and when. Without `cron` it runs by hand only.
+
+    `paused_by_removal`: it was enabled when its host was removed, and is again when the host comes back.
+    """
 
     __tablename__ = "scheduled_task"
     id: Mapped[int] = mapped_column(_identity(), primary_key=True)
@@ -143,6 +147,7 @@ class ScheduledTask(Base):
     cron: Mapped[str | None]
     timezone: Mapped[str] = mapped_column(default="UTC")
     enabled: Mapped[bool] = mapped_column(default=True)
+    paused_by_removal: Mapped[bool] = mapped_column(default=False, server_default=false())
     next_due_at: Mapped[datetime | None] = mapped_column(index=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     host: Mapped[Host] = relationship()

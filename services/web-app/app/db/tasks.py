@@ -81,6 +81,7 @@ def set_schedule(task: ScheduledTask, cron: str | None, timezone: str, *, enable
     if same and task.next_due_at is not None:
         return
     task.cron, task.timezone, task.enabled = cron, timezone, enabled
+    task.paused_by_removal = task.paused_by_removal and not enabled
     task.next_due_at = schedule.next_due(datetime.now(UTC)) if cron and enabled else None
 
 

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from sqlalchemy import select
 
 from app.db.inventory import Inventory, InventoryError, apply_inventory
-from app.db.models import Host, ScheduledTask
+from app.db.models import Host, Run, ScheduledTask
+from app.db.runs import cancel_run, create_run
 from app.db.tasks import create_task, task_json
 from app.domain.schedule import BadScheduleError
 from tests.conftest import Sessions
@@ -40,8 +41,9 @@ def test_the_local_inventory_is_applied_once(sessions_as: Maker) -> None:
         "tasks": ["Scan vuls-target-1"],
         "groups": ["all", "lab"],
         "disabled_tasks": [],
+        "enabled_tasks": [],
     }
-    assert apply(web, LOCAL) == {"changed": False, "hosts": [], "tasks": [], "groups": [], "disabled_tasks": []}
+    assert apply(web, LOCAL) == first | {"changed": False, "hosts": [], "tasks": [], "groups": []}
     with web() as session:
         host, task = session.get_one(Host, 1), session.get_one(ScheduledTask, 1)
         assert [group.name for group in host.groups] == ["all", "lab"]
@@ -113,6 +115,38 @@ def test_a_removed_host_keeps_its_history_but_fires_no_more(sessions_as: Maker) 
     with web() as session:
         task = session.get_one(ScheduledTask, 1)
         assert (task.enabled, task.next_due_at, task.cron) == (False, None, "* * * * *")
+
+
+def test_a_host_that_comes_back_fires_again_what_its_removal_paused(sessions_as: Maker) -> None:
+    web = sessions_as("web")
+    inventory = {"hosts": [HOST], "tasks": [TASK | {"cron": "* * * * *"}]}
+    apply(web, inventory)
+    with web.begin() as session:
+        paused = create_task(
+            session, name="Mine", host=session.get_one(Host, 1), scan_type="deep", cron="* * * * *", enabled=False
+        ).id
+    apply(web, {"remove_hosts": ["vuls-target-1"]})
+    assert apply(web, inventory)["enabled_tasks"] == ["Scan vuls-target-1"]
+    assert not apply(web, inventory)["changed"]
+    with web() as session:
+        task = session.get_one(ScheduledTask, 1)
+        assert task.enabled
+        assert task.next_due_at is not None
+        assert not session.get_one(ScheduledTask, paused).enabled
+
+
+def test_queued_runs_move_with_their_host_to_another_zone(sessions_as: Maker) -> None:
+    web = sessions_as("web")
+    apply(web, LOCAL)
+    with web.begin() as session:
+        task = session.get_one(ScheduledTask, 1)
+        queued = create_run(session, task, "manual")[0].id
+        ended = create_run(session, task, "manual")[0].id
+        assert cancel_run(session, ended) is not None
+    apply(web, {"hosts": [HOST | {"zone": "dmz"}]})
+    with web() as session:
+        assert session.get_one(Run, queued).zone == "dmz"
+        assert session.get_one(Run, ended).zone == "default"
 
 
 @pytest.mark.parametrize(
