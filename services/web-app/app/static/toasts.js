@@ -40,7 +40,7 @@ export class Toasts {
     const isRun = typeof data.host_id === "number";
     const link = outcome(data.status, data.result_data ?? {}) === "found" ? "See the findings" : "Show the details";
     this.#add(
-      failed ? "alert" : "status",
+      failed ? "alert" : "group",
       `toast ${tone(data.status, data.result_data ?? {})}`,
       { "data-run-id": String(data.task_run_id), "data-event-id": id ?? null, "data-status": data.status },
       [
@@ -72,24 +72,24 @@ export class Toasts {
    */
   showSuccess(title, sentence) {
     const body = [el("p", { class: "toast-title" }, icon("ok"), title), el("p", {}, sentence)];
-    this.#add("status", "toast good", {}, body, true);
+    this.#add("group", "toast good", {}, body, true);
   }
 
   /**
-   * @param {"status" | "alert"} role
+   * @param {"group" | "alert"} role  the region is polite; an alert interrupts
    * @param {string} className
    * @param {Record<string, string | null>} attributes
    * @param {import("./dom.js").Child[]} body
    * @param {boolean} leaves whether it goes by itself
    */
   #add(role, className, attributes, body, leaves) {
-    const toast = el("div", { class: className, role, ...attributes });
-    this.#region.prepend(toast);
-    // A live region must be there before what it announces.
-    toast.append(
+    const toast = el(
+      "div",
+      { class: className, role, ...attributes },
       el("div", { class: "toast-body" }, ...body),
       el("button", { class: "button icon-button", type: "button", "data-action": "dismiss", "aria-label": "Dismiss" }, icon("close")),
     );
+    this.#region.prepend(toast);
     if (leaves) this.#left.set(toast, LIFETIME);
     while (this.#region.childElementCount > MOST) this.#remove(this.#oldest());
   }

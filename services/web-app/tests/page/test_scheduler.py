@@ -50,7 +50,7 @@ def test_a_run_goes_from_click_to_toast_and_recent_activity_without_a_reload(
 
 
 @pytest.mark.parametrize(
-    ("result", "headline", "role"), [(NOT_ASSESSED, "Not assessed", "status"), (FAILED, "Failed", "alert")]
+    ("result", "headline", "role"), [(NOT_ASSESSED, "Not assessed", "group"), (FAILED, "Failed", "alert")]
 )
 def test_a_host_that_was_not_assessed_is_never_said_to_have_no_vulnerabilities(
     world: World, open_page: OpenPage, result: dict[str, Any], headline: str, role: str

@@ -17,9 +17,9 @@ def test_a_success_leaves_by_itself_and_a_failure_stays(world: World, page: Page
     task = world.add_task("vuls-target-1")
     world.scan(task, FAILED)
     world.scan(task, CLEAN)
-    expect(page.locator(".toast[role=status]")).to_have_count(1)
+    expect(page.locator(".toast[role=group]")).to_have_count(1)
     page.clock.run_for(15_000)
-    expect(page.locator(".toast[role=status]")).to_have_count(0)
+    expect(page.locator(".toast[role=group]")).to_have_count(0)
     expect(page.locator(".toast[role=alert]")).to_have_count(1)
 
 
