@@ -142,10 +142,12 @@ _SCAN_RULES = (
     _rule(
         r"Error loading .*toml|toml: |is \*?invalid|must be a \*?Absolute|Failed to validate",
         "bad_configuration",
-        "Vuls refused its configuration. Read the run's log, correct the vuls role's variables and deploy again.",
+        "Vuls refused its configuration. The journal of vuls-executor on the scan host says why; correct the variables"
+        " of the role vuls and deploy again.",
     ),
 )
 
+_MORE = "The journal of vuls-executor on the scan host has Vuls' own words."
 _REPORT_RULES = (
     _rule(
         r"not found, cannot skip update|no such file or directory",
@@ -224,19 +226,19 @@ def _why_no_result(scan_exit: int | None, text: str, host: str) -> Reason:
         return Reason("scan_stopped", f"The scan of {host} was stopped before it ended. Run it again.")
     explained = _explain(_SCAN_RULES, text, host)
     return explained or Reason(
-        "no_result", f"The scan of {host} ended without a result (exit status {scan_exit}). Read the run's log."
+        "no_result", f"The scan of {host} ended without a result (exit status {scan_exit}). {_MORE}"
     )
 
 
 def _scan_failed(result: VulsResult, host: str) -> Reason:
     first_line = result.errors[0].splitlines()[0].rstrip(": ")[:200] if result.errors[0] else "no words"
-    return Reason("scan_failed", f"The scan of {host} failed: {first_line}. Read the run's log.")
+    return Reason("scan_failed", f"The scan of {host} failed: {first_line}. {_MORE}")
 
 
 def _no_packages(result: VulsResult, host: str) -> Reason:
     if result.family not in SUPPORTED_FAMILIES:
         return _unsupported(result, host)
-    return Reason("no_packages", f"The scan of {host} brought back no packages. Read the run's log.")
+    return Reason("no_packages", f"The scan of {host} brought back no packages. {_MORE}")
 
 
 def _unsupported(result: VulsResult, host: str) -> Reason:
@@ -270,5 +272,5 @@ def _not_reported(report_exit: int | None, host: str) -> Reason:
     return Reason(
         "report_failed",
         f"The packages of {host} were collected but not matched: vuls report failed (exit status {report_exit})."
-        " Read the run's log.",
+        f" {_MORE}",
     )
