@@ -5,8 +5,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,63}$")]
-"""Becomes a file name and a TOML key in Vuls, hence nothing else."""
+ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,62}$")]
+"""Becomes a file name, a TOML key and an argument of Vuls, hence nothing else, and no dash first: that is a flag.
+
+The web app's `app/domain/names.py` has the same pattern.
+"""
 
 # A host name, an IPv4 address or an IPv6 address; never something that ssh could take for an option.
 Address = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9.-]{0,252}|[0-9A-Fa-f:.]{2,45})$")]

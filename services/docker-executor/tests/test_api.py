@@ -107,6 +107,8 @@ async def test_an_unknown_server_is_not_found_and_nothing_is_stored(client: http
         {"server": "web-1\n"},
         {"server": "web.1"},
         {"server": "-v/:/host"},
+        {"server": "-"},
+        {"server": "-debug"},
         {"server": 'x"]\n[vuls2'},
         {"server": "a" * 64},
         {"server": ["web-1"]},

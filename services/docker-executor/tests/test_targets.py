@@ -18,6 +18,11 @@ def test_hosts_are_read_by_name_or_address(tmp_path: Path, address: str) -> None
     assert found == {"web-1": Target(address=address, port=2222, user="scan")}
 
 
+@pytest.mark.parametrize("server", ["a", "_", "9", "_web", "web-", "web--1", "a" * 63])
+def test_a_server_is_called_anything_that_vuls_takes_for_a_name(tmp_path: Path, server: str) -> None:
+    assert set(load(write(tmp_path / "targets.json", server=server))) == {server}
+
+
 @pytest.mark.parametrize(
     "target",
     [
@@ -33,6 +38,9 @@ def test_hosts_are_read_by_name_or_address(tmp_path: Path, address: str) -> None
         {"server": 'a"]\n[vuls2'},
         {"server": "web-1\n"},
         {"server": ""},
+        {"server": "-"},
+        {"server": "-debug"},
+        {"server": "a" * 64},
         {"surprise": 1},
     ],
 )
