@@ -6,14 +6,12 @@ from docker.types import LogConfig, Mount, Ulimit
 
 from executor import vuls_config
 from executor.jobs import Job, Step
-from executor.settings import Settings
+from executor.settings import MIB, Settings
 from executor.workspace import Workspace
 
 JOB_LABEL = "vuls-live.job"
 STEP_LABEL = "vuls-live.step"
 INSTANCE_LABEL = "vuls-live.executor"
-
-_MIB = 1024 * 1024
 
 
 def name(settings: Settings, job_id: str, step: Step) -> str:
@@ -41,7 +39,7 @@ def spec(settings: Settings, job: Job, step: Step) -> dict[str, Any]:
         },
         Step.REPORT: {"command": vuls_config.report_command(), "network_mode": "none"},
     }[step]
-    memory = settings.memory_mib * _MIB
+    memory = settings.memory_mib * MIB
     return {
         "image": settings.image,
         "entrypoint": ["vuls"],
@@ -60,7 +58,7 @@ def spec(settings: Settings, job: Job, step: Step) -> dict[str, Any]:
         "nano_cpus": int(settings.cpus * 1_000_000_000),
         # A file may outgrow the result limit by a little, so that the collector can tell that it did.
         "ulimits": [
-            Ulimit(name="fsize", soft=settings.result_limit + _MIB, hard=settings.result_limit + _MIB),
+            Ulimit(name="fsize", soft=settings.result_limit + MIB, hard=settings.result_limit + MIB),
             Ulimit(name="core", soft=0, hard=0),
         ],
         "tmpfs": {

@@ -69,6 +69,13 @@ class QueueFull(Problem):
     code = "queue_full"
 
 
+class DiskFull(Problem):
+    """The job table cannot be written for lack of room: nothing was accepted; try again once there is some."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "disk_full"
+
+
 class Stopping(Problem):
     """The executor is being stopped: try again when it is back."""
 

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIN_KEY_CHARACTERS = 32
+MIB = 1024 * 1024
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Seconds = Annotated[int, Field(ge=1, le=7 * 24 * 3600)]
@@ -50,6 +51,8 @@ class Settings(BaseSettings):
     pids: Annotated[int, Field(ge=16)] = 256
     cpus: Annotated[float, Field(gt=0)] = 1.0
     result_limit_mib: Annotated[int, Field(ge=1, le=1024)] = 64
+    min_free_mib: Annotated[int, Field(ge=0)] = 256
+    """Room that a job must find on the disk of `state_dir`: for results, the job table and what else grows there."""
     retention_hours: Annotated[int, Field(ge=1)] = 24
     """How long a finished job and its result can still be fetched."""
 
@@ -85,7 +88,12 @@ class Settings(BaseSettings):
     @property
     def result_limit(self) -> int:
         """The greatest size of a result file, in bytes."""
-        return self.result_limit_mib * 1024 * 1024
+        return self.result_limit_mib * MIB
+
+    @property
+    def min_free(self) -> int:
+        """The room that a job must find, in bytes."""
+        return self.min_free_mib * MIB
 
     def read_api_key(self) -> bytes:
         """Return the key that every request must carry. Raises ConfigurationError."""

@@ -80,21 +80,27 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk may have ended it already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
-    def add(self, job_id: str, server: str, scan_type: ScanType) -> tuple[Job, bool]:
-        """Store a new job, or return the one with this id and body; the flag says "new". Raises JobConflict."""
+    def add(self, job_id: str, server: str, scan_type: ScanType, *, begun: bool = False) -> tuple[Job, bool]:
+        """Store a new job, or return the one with this id and body; the flag says "new". Raises JobConflict.
+
+        With `begun` a new job has made its first move, as `move` to PREPARING would, in the same transaction.
+        """
+        state, phase = (State.PREPARING, "preparing") if begun else (State.ACCEPTED, "queued")
         with self._transaction() as db:
             if (known := _find(db, job_id)) is not None:
                 if (known.server, known.scan_type) != (server, scan_type):
                     raise JobConflict(f"Job {job_id} exists with another server or scan type.")
                 return known, False
             db.execute(
-                "INSERT INTO jobs (id, server, scan_type, state, phase, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-                (job_id, server, scan_type, State.ACCEPTED, "queued", _now()),
+                "INSERT INTO jobs (id, server, scan_type, state, phase, created_at, started_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (job_id, server, scan_type, state, phase, _now(), _now() if begun else None),
             )
             return _get(db, job_id), True
 

@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+import sqlite3
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from executor import targets
+from executor import disk, targets
 from executor.engine import Engine, EngineUnreachable
 from executor.feed import Feed
 from executor.jobs import Job, ScanType, State
-from executor.problems import Misconfigured, QueueFull, Stopping, UnknownJob, UnknownServer
+from executor.problems import DiskFull, Misconfigured, QueueFull, Stopping, UnknownJob, UnknownServer
 from executor.runner import Runner
 from executor.settings import Settings
 from executor.store import Store
@@ -59,12 +61,18 @@ class Supervisor:
         """Store a job and start it when its turn comes; the flag says that it is new. Raises Problem."""
         if self._stopping:
             raise Stopping("The executor is being stopped.")
-        if self._store.get(job_id) is None:
-            self._check(server)
-        job, new = self._store.add(job_id, server, scan_type)
+        with self._storing("The job could not be stored and was not accepted."):
+            if self._store.get(job_id) is None:
+                self._check(server)
+            # A job whose turn it is begins as it is stored: a caller is never told no about one that runs later.
+            at_once = len(self._runners) < self._settings.max_parallel and self._store.next_queued() is None
+            job, new = self._store.add(job_id, server, scan_type, begun=at_once)
         if new:
             log.info("job %s: accepted, %s of %s", job.id, scan_type, server)
-            self._fill()
+            if at_once:
+                self._launch(job)
+            else:
+                self._fill()
         return job, new
 
     def cancel(self, job_id: str) -> Job:
@@ -74,14 +82,27 @@ class Supervisor:
             raise UnknownJob(f"There is no job {job_id}.")
         if job.state.is_end:
             return job
-        job = self._store.request_cancel(job_id)
-        log.info("job %s: to be cancelled", job_id)
-        if runner := self._runners.get(job_id):
-            runner.cancel()
-        elif job.state is State.ACCEPTED:
-            job = self._store.move(job_id, State.CANCELLED)
-            self._feed.publish(job)
+        with self._storing("The cancellation could not be stored."):
+            job = self._store.request_cancel(job_id)
+            log.info("job %s: to be cancelled", job_id)
+            if runner := self._runners.get(job_id):
+                runner.cancel()
+            elif job.state is State.ACCEPTED:
+                job = self._store.move(job_id, State.CANCELLED)
+                self._feed.publish(job)
         return job
+
+    @contextmanager
+    def _storing(self, outcome: str) -> Iterator[None]:
+        """Make a full disk a problem with `outcome` in it."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if not disk.has_filled_store(self._settings, error):
+                raise
+            text = disk.sentence(self._settings, outcome)
+            log.warning("%s", text)
+            raise DiskFull(text) from error
 
     def _check(self, server: str) -> None:
         try:
@@ -94,11 +115,16 @@ class Supervisor:
             raise QueueFull(f"{self._settings.max_queued} jobs wait already.")
 
     def _fill(self) -> None:
+        """Start the jobs whose turn it is."""
         while not self._stopping and len(self._runners) < self._settings.max_parallel:
             job = self._store.next_queued()
             if job is None:
                 return
-            job = self._store.move(job.id, State.PREPARING, phase="preparing")
+            try:
+                job = self._store.move(job.id, State.PREPARING, phase="preparing")
+            except sqlite3.Error as error:  # it stays in the queue, for the next job's end or the sweep
+                log.warning("job %s: its turn cannot be stored: %s", job.id, error)
+                return
             self._feed.publish(job)
             self._launch(job)
 
@@ -143,7 +169,10 @@ class Supervisor:
 
     async def sweep(self) -> None:
         """Remove containers and directories that belong to no unfinished job, and forget old jobs."""
-        self._store.purge(datetime.now(UTC) - timedelta(hours=self._settings.retention_hours))
+        try:
+            self._store.purge(datetime.now(UTC) - timedelta(hours=self._settings.retention_hours))
+        except sqlite3.Error as error:  # it needs room itself, which the rest may have to make
+            log.warning("sweep: old jobs are kept for now: %s", error)
         # What is there is listed before what is wanted: a job that begins in between is then not taken for a stray.
         directories = await asyncio.to_thread(lambda: [entry.name for entry in self._settings.jobs_dir.iterdir()])
         containers = await asyncio.to_thread(self._engine.found)

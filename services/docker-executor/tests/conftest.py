@@ -1,6 +1,8 @@
 """Fixtures for all of the tests."""
 
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,21 @@ def deploy() -> Iterator[Callable[..., Deployment]]:
     yield make
     for deployment in made:
         deployment.close()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[Path, int], None]]:
+    """Return a function that puts a file system of so many KiB at a path; to request after `deploy`."""
+    with ExitStack() as mounted:
+
+        def mount(path: Path, kib: int) -> None:
+            path.mkdir(parents=True, exist_ok=True)
+            command = ["mount", "-t", "tmpfs", "-o", f"size={kib}k,mode=0700", "tmpfs", str(path)]
+            if subprocess.run(command, check=False, capture_output=True).returncode:
+                pytest.skip("only root may mount")
+            mounted.callback(subprocess.check_call, ["umount", "--lazy", str(path)])
+
+        yield mount
 
 
 @pytest.fixture

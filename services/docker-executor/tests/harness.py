@@ -1,6 +1,7 @@
 """A real executor: its own process, its own socket, its own state directory."""
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -111,6 +112,18 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.05)
+
+
+def fill(directory: Path) -> Path:
+    """Take all the room there is in a directory's file system; return the file to remove for it."""
+    ballast = directory / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC, error  # noqa: PT017 (after any number of writes)
+    return ballast
 
 
 async def submit(client: httpx.AsyncClient, job_id: str, server: str = "web-1") -> dict[str, Any]:

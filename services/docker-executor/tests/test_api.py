@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.harness import API_KEY, Deployment, read, submit, wait_for
+from tests.harness import API_KEY, Deployment, fill, read, submit, wait_for
 
 BODY = {"job_id": "run-1", "server": "web-1", "scan_type": "fast"}
 
@@ -321,6 +322,26 @@ async def test_a_broken_targets_file_is_the_deployments_fault(deploy: Callable[.
     (executor.path / "targets.json").write_text("{")
     async with executor.client() as client:
         assert is_problem(await client.post("/scan", json=BODY), 500, "misconfigured")
+
+
+async def test_a_job_that_a_full_disk_cannot_hold_is_refused_and_taken_when_there_is_room(
+    deploy: Callable[..., Deployment], small_disk: Callable[[Path, int], None]
+) -> None:
+    executor = deploy(engine="unix:///nowhere.sock", engine_grace=600, max_parallel=1)
+    small_disk(executor.state_dir, 1024)
+    executor.start()
+    ballast = fill(executor.state_dir)
+    async with executor.client() as client:
+        for number in range(100):  # until what SQLite has taken already is used up
+            body = {**BODY, "job_id": f"run-{number}"}
+            answer = await client.post("/scan", json=body)
+            if answer.status_code != 202:
+                break
+        assert is_problem(answer, 503, "disk_full")
+        assert f"{executor.state_dir} has 0 MiB free, a scan needs 256 MiB." in answer.json()["detail"]
+        assert is_problem(await client.get(f"/jobs/{body['job_id']}"), 404, "unknown_job")
+        ballast.unlink()
+        assert (await client.post("/scan", json=body)).status_code == 202
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])

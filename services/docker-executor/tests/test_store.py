@@ -1,5 +1,5 @@
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +10,7 @@ from executor.jobs import NEXT, ScanType, State, Step
 from executor.problems import JobConflict
 from executor.settings import ConfigurationError
 from executor.store import IllegalMove, Store
+from tests.harness import fill
 
 WAY = [State.PREPARING, State.SCANNING, State.REPORTING, State.DONE]
 
@@ -109,6 +110,52 @@ def test_only_jobs_that_ended_before_are_purged(store: Store) -> None:
     assert store.purge(datetime.now(UTC) + timedelta(hours=1)) == 1
     assert store.get("old") is None
     assert store.get("running") is not None
+
+
+def test_a_job_may_begin_as_it_is_stored(store: Store) -> None:
+    job, new = store.add("run-1", "web-1", ScanType.FAST, begun=True)
+    store.add("run-2", "web-1", ScanType.FAST)
+    moved = store.move("run-2", State.PREPARING, phase="preparing")
+    assert (new, job.state, job.phase, job.started_at is not None) == (True, moved.state, moved.phase, True)
+    assert store.next_queued() is None
+
+
+def add_until_full(store: Store) -> str:
+    """Use up the room that is left; return the job that found none."""
+    for number in range(1000):
+        try:
+            store.add(f"run-{number}", "web-1", ScanType.FAST)
+        except sqlite3.OperationalError as error:
+            assert error.sqlite_errorcode == sqlite3.SQLITE_FULL, error  # noqa: PT017 (after any number of jobs)
+            return f"run-{number}"
+    raise AssertionError("there was room for all")
+
+
+def test_a_full_file_loses_nothing_and_is_written_again_when_there_is_room(store: Store) -> None:
+    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+    store._db.execute(f"PRAGMA max_page_count = {pages}")
+    refused = add_until_full(store)
+    before = store.unfinished()
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        store.add(refused, "w" * 63, ScanType.FAST, begun=True)
+    assert store.get(refused) is None
+    assert store.unfinished() == before
+    store._db.execute("PRAGMA max_page_count = 4294967294")
+    assert store.add(refused, "web-1", ScanType.FAST)[1]
+
+
+def test_a_full_disk_loses_nothing_and_is_written_again_when_there_is_room(
+    tmp_path: Path, small_disk: Callable[[Path, int], None]
+) -> None:
+    small_disk(tmp_path / "disk", 512)
+    store = Store(tmp_path / "disk" / "jobs.sqlite3")
+    ballast = fill(tmp_path / "disk")
+    refused = add_until_full(store)  # at the commit: until then all is in memory
+    assert not store._db.in_transaction
+    assert store.get(refused) is None
+    ballast.unlink()
+    assert store.add(refused, "web-1", ScanType.FAST)[1]
+    store.close()
 
 
 def test_a_table_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:

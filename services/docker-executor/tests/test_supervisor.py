@@ -1,0 +1,91 @@
+"""What the queue does when its table cannot be written."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from executor.api import Parts
+from executor.jobs import Job, ScanType, State
+from executor.problems import DiskFull
+from executor.settings import Settings
+
+
+def no_room(*_: object, **__: object) -> Any:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    raise error
+
+
+@pytest.fixture
+async def parts(settings: Settings) -> AsyncIterator[Parts]:
+    settings.targets.write_text('{"targets": {"web-1": {"address": "192.0.2.1"}}}')
+    made = Parts(settings.model_copy(update={"engine": "unix:///nowhere.sock", "engine_grace": 600, "max_parallel": 1}))
+    yield made
+    await made.supervisor.stop()
+    made.store.close()
+
+
+def submit(parts: Parts, job_id: str) -> Job:
+    return parts.supervisor.submit(job_id, "web-1", ScanType.FAST)[0]
+
+
+async def test_a_job_that_cannot_be_stored_is_refused_and_never_runs(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.store, "add", no_room)
+        with pytest.raises(DiskFull, match="could not be stored and was not accepted") as caught:
+            submit(parts, "run-1")
+    assert str(parts.settings.state_dir) in caught.value.detail
+    assert parts.store.get("run-1") is None
+    assert submit(parts, "run-1").state is State.PREPARING
+
+
+async def test_a_job_begins_as_it_is_stored_so_that_no_move_can_fail_in_between(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts.store, "move", no_room)
+    assert submit(parts, "run-1").state is State.PREPARING
+    assert submit(parts, "run-2").state is State.ACCEPTED
+
+
+async def test_a_turn_that_cannot_be_stored_is_no_error_of_the_next_caller(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.store.add("waits", "web-1", ScanType.FAST)
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.store, "move", no_room)
+        assert submit(parts, "run-1").state is State.ACCEPTED
+    submit(parts, "run-2")
+    assert [job.state for job in parts.store.unfinished()] == [State.PREPARING, State.ACCEPTED, State.ACCEPTED]
+
+
+async def test_a_cancellation_that_cannot_be_stored_is_refused(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit(parts, "run-1")
+    monkeypatch.setattr(parts.store, "request_cancel", no_room)
+    with pytest.raises(DiskFull, match="cancellation could not be stored"):
+        parts.supervisor.cancel("run-1")
+
+
+async def test_another_error_of_the_table_is_not_called_a_full_disk(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> Any:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    monkeypatch.setattr(parts.store, "add", broken)
+    with pytest.raises(sqlite3.DatabaseError, match="malformed"):
+        submit(parts, "run-1")
+
+
+async def test_a_table_that_cannot_be_written_does_not_keep_the_sweep_from_making_room(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stray = parts.settings.jobs_dir / "stray"
+    stray.mkdir()
+    monkeypatch.setattr(parts.store, "purge", no_room)
+    monkeypatch.setattr(parts.engine, "found", list)
+    await parts.supervisor.sweep()
+    assert not stray.exists()
