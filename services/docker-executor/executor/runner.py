@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
 
-from executor import phases, targets
+from executor import disk, phases, targets
 from executor.engine import SIGNAL_EXITS, Engine, EngineUnreachable, Observation
 from executor.feed import Feed
 from executor.jobs import Job, State, Step
@@ -43,6 +43,7 @@ class Runner:
         self._feed = feed
         self.job = job
         self._place = Workspace(settings, job.id)
+        self._failure: JobFailed | None = None  # to be stored
         self._cancelled = asyncio.Event()
         if job.cancel_requested:
             self._cancelled.set()
@@ -53,6 +54,9 @@ class Runner:
 
     async def drive(self) -> None:
         """Run the job to its end. Being cancelled as a task leaves everything in place for the next start."""
+        if self._failure is not None:
+            await self._fail(self._failure)
+            return
         try:
             await self._pause(0)
             if self.job.state is State.PREPARING:
@@ -126,6 +130,9 @@ class Runner:
             )
         self.job = self._store.note_exit(self.job.id, step, seen.exit_code)
         log.info("job %s: %s ended with status %d", self.job.id, step, seen.exit_code)
+        if seen.exit_code and disk.has_no_room(self._settings):
+            text = f"The {step} ended with status {seen.exit_code}, and what it wrote may be incomplete."
+            raise disk.failure(self._settings, text)
 
     def _note(self, step: Step, seen: Observation) -> None:
         phase = phases.phase_of(step, seen.lines) or self.job.phase
@@ -135,10 +142,19 @@ class Runner:
             self._feed.publish(self.job)
 
     async def _collect(self) -> str | None:
-        return await asyncio.to_thread(collect, self._place.results, self.job.server, self._settings.result_limit)
+        try:
+            result = await asyncio.to_thread(collect, self._place.results, self.job.server, self._settings.result_limit)
+        except JobFailed as error:
+            if error.code == "result_invalid" and disk.has_no_room(self._settings):
+                raise disk.failure(self._settings, "The result was cut short and is of no use.") from error
+            raise
+        if result is None and disk.has_no_room(self._settings):
+            raise disk.failure(self._settings, "Vuls could not write its result.")
+        return result
 
     async def _fail(self, failure: JobFailed) -> None:
         """End the job in `failed` or `lost`, with the scan's result where it got that far."""
+        self._failure = failure
         result = None
         if self.job.scan_exit is not None:
             try:
@@ -147,6 +163,8 @@ class Runner:
                 log.warning("job %s: no result to keep: %s", self.job.id, error)
         state = State.LOST if isinstance(failure, JobLost) else State.FAILED
         log.warning("job %s: %s: %s", self.job.id, failure.code, failure.sentence)
+        if failure.code == disk.CODE:
+            await self._wipe()  # first: the job table may need the room to store the end
         await self._move(state, error=(failure.code, failure.sentence), result=result)
         await self._clean_up()
 
@@ -157,6 +175,10 @@ class Runner:
                 await asyncio.to_thread(self._engine.remove_job, self.job.id)
         except (EngineUnreachable, JobFailed, TimeoutError) as error:
             log.warning("job %s: a container may be left for later: %s", self.job.id, error or "the engine hangs")
+        await self._wipe()
+
+    async def _wipe(self) -> None:
+        """Remove the directory, or leave it to the sweep."""
         try:
             await asyncio.to_thread(self._place.wipe)
         except OSError as error:

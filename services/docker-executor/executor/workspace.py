@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from executor import vuls_config
+from executor import disk, vuls_config
 from executor.jobs import Job
 from executor.problems import JobFailed
 from executor.settings import Settings
@@ -38,6 +38,7 @@ class Workspace:
             ) from error
         try:
             self.wipe()
+            disk.check(settings)
             self.path.mkdir(mode=0o700)
             for directory in (self.scan_config, self.report_config, self.results):
                 self._own(directory, 0o700, directory=True)
@@ -49,9 +50,11 @@ class Workspace:
             self._write(self.scan_config / "known_hosts", known_hosts)
             self._write(self.scan_config / "id", key)
         except OSError as error:
+            if disk.is_full(error):
+                text = f"The job's files could not be written ({error.strerror}), so the scan was not started."
+                raise disk.failure(settings, text) from error
             raise JobFailed(
-                "storage",
-                f"The job's directory could not be written ({error.strerror}). Is {self.path.parent} full?",
+                "storage", f"The job's directory could not be written ({error.strerror}). Look at {self.path.parent}."
             ) from error
 
     def forget_key(self) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -168,6 +169,23 @@ async def test_an_unknown_host_key_is_vulss_own_word(
     assert "Failed to find the host in known_hosts" in str(job["log"])
     assert "Failed to find the host in known_hosts" in str(job["result"]["errors"])
     assert (job["result"]["family"], job["result"]["packages"]) == ("", None)
+    await leaves_nothing(engine, executor)
+
+
+async def test_a_scan_that_fills_the_disk_is_told_as_that(
+    engine: docker.DockerClient,
+    host: SshHost,
+    deploy: Callable[..., Deployment],
+    small_disk: Callable[[Path, int], None],
+) -> None:
+    executor = for_host(deploy(min_free_mib=0), host)
+    small_disk(executor.state_dir / "jobs", 64)
+    executor.start()
+    async with executor.client() as client:
+        await submit(client, "run-1")
+        job = await wait_for(client, "run-1", "failed")
+    assert job["error"]["code"] == "disk_full"
+    assert f"{executor.state_dir}/jobs has 0 MiB free, a scan needs 1 MiB" in job["error"]["sentence"]
     await leaves_nothing(engine, executor)
 
 

@@ -1,4 +1,6 @@
+import errno
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -104,4 +106,51 @@ def test_a_missing_ssh_file_fails_the_job_with_its_path(workspace: Workspace, se
         workspace.prepare(a_job(), TARGET)
     assert caught.value.code == "ssh_files_unreadable"
     assert str(path) in caught.value.sentence
+    assert not workspace.path.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_fails_the_job_with_what_to_do(
+    workspace: Workspace, settings: Settings, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(path: Path, _: bytes) -> int:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(JobFailed) as caught:
+        workspace.prepare(a_job(), TARGET)
+    assert caught.value.code == "disk_full"
+    assert os.strerror(number) in caught.value.sentence
+    assert "Make room there" in caught.value.sentence
+    assert str(settings.ssh_key) not in caught.value.sentence
+
+
+def test_another_error_while_writing_is_no_full_disk(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, _: bytes) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(JobFailed) as caught:
+        workspace.prepare(a_job(), TARGET)
+    assert caught.value.code == "storage"
+
+
+def test_a_disk_that_fills_up_while_the_files_are_written_is_told_as_full(
+    workspace: Workspace, settings: Settings, small_disk: Callable[[Path, int], None]
+) -> None:
+    small_disk(settings.jobs_dir, 16)
+    tight = settings.model_copy(update={"min_free_mib": 0})
+    with pytest.raises(JobFailed) as caught:
+        Workspace(tight, "run-1").prepare(a_job(), TARGET)
+    assert caught.value.code == "disk_full"
+    assert f"{settings.jobs_dir} has 0 MiB free, a scan needs 1 MiB" in caught.value.sentence
+    workspace.wipe()
+
+
+def test_nothing_is_written_to_a_disk_with_too_little_room(workspace: Workspace, settings: Settings) -> None:
+    demanding = settings.model_copy(update={"min_free_mib": 1 << 40})
+    workspace.prepare(a_job(), TARGET)  # what a crash left makes room first
+    with pytest.raises(JobFailed) as caught:
+        Workspace(demanding, "run-1").prepare(a_job(), TARGET)
+    assert caught.value.code == "disk_full"
     assert not workspace.path.exists()

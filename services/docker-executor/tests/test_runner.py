@@ -1,0 +1,159 @@
+"""How a job ends whose program ran out of disk; the engine is a stand-in, so that each end can be had at will."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+
+from executor import disk
+from executor.engine import Engine, Observation
+from executor.feed import Feed
+from executor.jobs import Job, ScanType, State, Step
+from executor.runner import Runner
+from executor.settings import Settings
+from executor.store import Store
+from executor.workspace import Workspace
+
+RESULT = json.dumps({"serverName": "web-1", "packages": {}})
+
+
+class EndedPrograms:
+    """Stands in for the engine: every program has run already and ended with the status given for its step."""
+
+    def __init__(self, **statuses: int) -> None:
+        self.statuses = statuses
+
+    def create(self, job: Job, step: Step) -> None:
+        """Make nothing."""
+
+    def start(self, container_id: str) -> None:
+        """Start nothing."""
+
+    def remove_job(self, job_id: str, step: Step | None = None) -> None:
+        """Remove nothing."""
+
+    def find(self, _: str, step: Step) -> str:
+        """Return the step as the id of its container."""
+        return step
+
+    def observe(self, container_id: str) -> Observation:
+        """Return an ended program."""
+        return Observation(
+            started=True,
+            running=False,
+            started_at=datetime.now(UTC),
+            exit_code=self.statuses.get(container_id, 0),
+            out_of_memory=False,
+            lines=(),
+        )
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    made = Store(settings.state_dir / "jobs.sqlite3")
+    yield made
+    made.close()
+
+
+def runner(settings: Settings, store: Store, result: str | None, **statuses: int) -> Runner:
+    """Return the runner of a job that scans, with what its programs will have written."""
+    store.add("run-1", "web-1", ScanType.FAST, begun=True)
+    job = store.move("run-1", State.SCANNING)
+    run = Workspace(settings, "run-1").results / "2026-11-23T05-50-50+0000"
+    run.mkdir(parents=True)
+    if result is not None:
+        (run / "web-1.json").write_text(result)
+    return Runner(settings, store, cast("Engine", EndedPrograms(**statuses)), Feed(), job)
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "_free", lambda _: 4096)
+
+
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize(
+    ("result", "statuses", "outcome", "kept"),
+    [
+        (RESULT, {"scan": 1}, "The scan ended with status 1, and what it wrote may be incomplete.", True),
+        (RESULT, {"report": 2}, "The report ended with status 2, and what it wrote may be incomplete.", True),
+        (RESULT[:10], {"report": 2}, "The report ended with status 2, and what it wrote may be incomplete.", False),
+        (RESULT[:10], {}, "The result was cut short and is of no use.", False),
+        ("", {}, "The result was cut short and is of no use.", False),
+        (None, {}, "Vuls could not write its result.", False),
+    ],
+)
+async def test_what_breaks_on_a_full_disk_breaks_for_that(
+    settings: Settings, store: Store, result: str | None, statuses: dict[str, int], outcome: str, *, kept: bool
+) -> None:
+    driven = runner(settings, store, result, **statuses)
+    await driven.drive()
+    assert (driven.job.state, driven.job.error_code) == (State.FAILED, "disk_full")
+    words = f"{settings.state_dir} has 0 MiB free, a scan needs 256 MiB. {outcome} Make room there"
+    assert words in str(driven.job.error_sentence)
+    assert (store.result("run-1") is not None) is kept
+    assert list(settings.jobs_dir.iterdir()) == []
+
+
+@pytest.mark.usefixtures("full")
+async def test_what_ends_well_on_a_full_disk_is_kept(settings: Settings, store: Store) -> None:
+    driven = runner(settings, store, RESULT)
+    await driven.drive()
+    assert (driven.job.state, driven.job.error_code) == (State.DONE, None)
+    assert store.result("run-1") is not None
+
+
+@pytest.mark.parametrize(
+    ("result", "statuses", "state", "code"),
+    [
+        (RESULT[:10], {}, State.FAILED, "result_invalid"),
+        (RESULT, {"scan": 1, "report": 1}, State.DONE, None),
+        (None, {"scan": 1, "report": 1}, State.DONE, None),
+    ],
+)
+async def test_with_room_on_the_disk_nothing_is_blamed_on_it(
+    settings: Settings, store: Store, result: str | None, statuses: dict[str, int], state: State, code: str | None
+) -> None:
+    driven = runner(settings, store, result, **statuses)
+    await driven.drive()
+    assert (driven.job.state, driven.job.error_code) == (state, code)
+
+
+@pytest.mark.usefixtures("full")
+async def test_an_end_that_cannot_be_stored_makes_room_and_is_the_same_at_the_next_try(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven = runner(settings, store, RESULT[:10])
+    move = store.move
+
+    def refuse(_: str, to: State, **__: object) -> Job:
+        if to is State.FAILED:
+            raise sqlite3.OperationalError("database or disk is full")
+        return move("run-1", to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "move", refuse)
+        with pytest.raises(sqlite3.OperationalError):
+            await driven.drive()
+    assert list(settings.jobs_dir.iterdir()) == []
+    monkeypatch.setattr(disk, "_free", lambda _: 1 << 40)
+    await driven.drive()
+    assert (driven.job.state, driven.job.error_code) == (State.FAILED, "disk_full")
+
+
+async def test_a_job_does_not_begin_on_a_disk_with_too_little_room(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "_free", lambda _: 12 << 20)
+    settings.targets.write_text('{"targets": {"web-1": {"address": "192.0.2.1"}}}')
+    settings.ssh_key.write_text("the key")
+    settings.known_hosts.touch()
+    job, _ = store.add("run-1", "web-1", ScanType.FAST, begun=True)
+    driven = Runner(settings, store, cast("Engine", EndedPrograms()), Feed(), job)
+    await driven.drive()
+    assert (driven.job.state, driven.job.error_code) == (State.FAILED, "disk_full")
+    assert "has 12 MiB free, a scan needs 256 MiB. The scan was not started." in str(driven.job.error_sentence)
+    assert list(settings.jobs_dir.iterdir()) == []
