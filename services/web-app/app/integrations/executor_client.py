@@ -87,7 +87,7 @@ class Job(BaseModel):
 
 
 class _Retry(Exception):  # noqa: N818  (a signal between two methods)
-    """The executor is away or busy for the moment."""
+    """The executor is away or busy for the moment; it may have said why."""
 
 
 class ExecutorClient:
@@ -166,10 +166,8 @@ class ExecutorClient:
                 return call()
             except (httpx.TransportError, _Retry) as error:
                 if time.monotonic() + delay > impatient_at:
-                    raise ExecutorUnavailable(
-                        "The executor on the scan host does not answer. Check the service vuls-executor there."
-                    ) from error
-                logger.info("The executor is away (%s), trying again", type(error).__name__)
+                    raise _out_of_patience(error) from error
+                logger.info("The executor is away or busy (%s), trying again", str(error) or type(error).__name__)
             self._wait(delay, ends_at, given_up)
         raise AssertionError("delays never end")
 
@@ -182,17 +180,24 @@ class ExecutorClient:
             raise ScanGivenUp("The run was ended while the scan ran.")
 
 
+def _out_of_patience(error: Exception) -> ExecutorError:
+    if isinstance(error, _Retry) and str(error):
+        return ExecutorRefused(f"The executor on the scan host took no scan: {error}")
+    return ExecutorUnavailable("The executor on the scan host does not answer. Check the service vuls-executor there.")
+
+
 def _problem(response: httpx.Response) -> tuple[str, str]:
-    """Return code and detail of a problem document; raise `_Retry` when asking again may help."""
-    if response.status_code in {httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT}:
-        raise _Retry(str(response.status_code))
+    """Return code and detail of a problem document; raise `_Retry` with the detail when asking again may help."""
     try:
         problem = response.json()
     except ValueError:
         problem = None
     if not isinstance(problem, dict):
-        return f"status {response.status_code}", ""
-    return str(problem.get("code", response.status_code)), str(problem.get("detail", ""))
+        problem = {}
+    detail = str(problem.get("detail", ""))
+    if response.status_code in {httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT}:
+        raise _Retry(detail)
+    return str(problem.get("code", f"status {response.status_code}")), detail
 
 
 def _read(response: httpx.Response) -> Job:

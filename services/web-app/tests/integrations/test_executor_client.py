@@ -135,6 +135,13 @@ def test_an_executor_that_stays_away_is_named(tmp_path: Path) -> None:
     assert caught.value.code == "executor_unavailable"
 
 
+def test_an_executor_that_stays_busy_says_why(executor: ExecutorDouble) -> None:
+    client = ExecutorClient(str(executor.socket_path), API_KEY, patience=0.3)
+    executor.answers = [problem(503, "disk_full", "The disk of the scan host is full.")] * 100
+    with pytest.raises(ExecutorRefused, match="took no scan: The disk of the scan host is full"):
+        run(client)
+
+
 def test_a_scan_past_its_deadline_is_ended(client: ExecutorClient, executor: ExecutorDouble) -> None:
     executor.let_end.clear()
     started = time.monotonic()
