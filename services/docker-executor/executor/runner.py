@@ -31,6 +31,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.4
 RETRY_SECONDS = 1.0
 CANCEL_SECONDS = 4.0
+LOGGED_LINES = 10
 
 
 class Runner:
@@ -130,6 +131,8 @@ class Runner:
             )
         self.job = self._store.note_exit(self.job.id, step, seen.exit_code)
         log.info("job %s: %s ended with status %d", self.job.id, step, seen.exit_code)
+        for line in seen.lines[-LOGGED_LINES:]:  # the journal is where operators look for Vuls' own words
+            log.info("job %s: %s said: %s", self.job.id, step, line)
         if seen.exit_code and disk.has_no_room(self._settings):
             text = f"The {step} ended with status {seen.exit_code}, and what it wrote may be incomplete."
             raise disk.failure(self._settings, text)

@@ -1,4 +1,4 @@
-"""How a job ends whose program ran out of disk; the engine is a stand-in, so that each end can be had at will."""
+"""How a job ends, whose program ran out of disk among others; the engine is a stand-in, so that each end can be had at will."""
 
 import json
 import sqlite3
@@ -47,7 +47,7 @@ class EndedPrograms:
             started_at=datetime.now(UTC),
             exit_code=self.statuses.get(container_id, 0),
             out_of_memory=False,
-            lines=(),
+            lines=tuple(f"{container_id} line {number}" for number in range(20)),
         )
 
 
@@ -120,6 +120,16 @@ async def test_with_room_on_the_disk_nothing_is_blamed_on_it(
     driven = runner(settings, store, result, **statuses)
     await driven.drive()
     assert (driven.job.state, driven.job.error_code) == (state, code)
+
+
+async def test_the_last_words_of_each_program_are_in_the_journal(
+    settings: Settings, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "executor"):
+        await runner(settings, store, RESULT, scan=1).drive()
+    for step in ("scan", "report"):
+        assert f"job run-1: {step} said: {step} line 19" in caplog.text
+        assert f"{step} line 9" not in caplog.text
 
 
 @pytest.mark.usefixtures("full")
