@@ -1,4 +1,4 @@
-"""How a job ends, whose program ran out of disk among others; the engine is a stand-in, so that each end can be had at will."""
+"""How a job ends; the engine is a stand-in, so that each end can be had at will."""
 
 import json
 import sqlite3
