@@ -67,9 +67,13 @@ class Settings(BaseSettings):
     permission_recheck_interval: float = Field(default=5.0, gt=0, le=5, description="seconds")
     heartbeat_interval: float = Field(default=15.0, gt=0, description="seconds between heartbeats to a client")
     replay_limit: int = Field(default=1000, description="events replayed to a client before it is told to resync")
-    client_queue_limit: int = Field(
-        default=256, ge=64, description="frames waiting for one client before it is closed, 4008"
+    client_buffer: int = Field(
+        default=64 * 1024, ge=1024, description="bytes waiting for one client above which it is caught up later"
     )
+    slow_client_seconds: float = Field(
+        default=30.0, gt=0, description="seconds with a full buffer after which a client is closed, 4008"
+    )
+    adopt_sockets: bool = Field(default=True, description="serve sockets on bare transports; else through ASGI")
     connections_per_user: int = 50
     handshake_timeout: float = Field(default=5.0, gt=0, description="seconds")
 

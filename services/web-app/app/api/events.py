@@ -11,9 +11,9 @@ from starlette.types import Receive, Scope, Send
 from app.api.auth import SignedIn, User
 from app.api.cursors import parse_cursor
 from app.api.instance import CurrentInstance, Instance
-from app.api.problems import ProblemError
+from app.api.problems import ProblemError, too_many_connections
 from app.domain.cursor import Cursor
-from app.realtime.client import Client
+from app.realtime.client import QueueClient
 from app.realtime.hub import TooManyConnectionsError
 
 router = APIRouter(prefix="/api", tags=["notifications"])
@@ -33,16 +33,23 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream. Refusals happen before its first byte."""
+        realtime = self._instance.realtime
+        client = QueueClient(
+            self._user.access.user_id, self._user.credential, realtime.manager, self._instance.settings.client_buffer
+        )
         try:
-            async with self._instance.realtime.join(self._user.access, self._user.credential, self._since) as client:
-                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-                await self._stream(client, receive, send)
+            greeting = await realtime.join(client, self._user.access, self._since)
         except TooManyConnectionsError:
-            detail = "You have as many connections as one user may have. Close some tabs."
-            refusal = ProblemError(429, "too_many_connections", detail, headers={"Retry-After": "30"})
-            await refusal.response()(scope, receive, send)
+            await too_many_connections().response()(scope, receive, send)
+            return
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            realtime.greet(client, greeting)
+            await self._stream(client, receive, send)
+        finally:
+            realtime.manager.disconnect(client)
 
-    async def _stream(self, client: Client, receive: Receive, send: Send) -> None:
+    async def _stream(self, client: QueueClient, receive: Receive, send: Send) -> None:
         tasks = {
             asyncio.create_task(_write(client, send)),
             asyncio.create_task(_hung_up(receive)),
@@ -59,10 +66,10 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _write(client: Client, send: Send) -> None:
+async def _write(client: QueueClient, send: Send) -> None:
     with contextlib.suppress(OSError):
-        while batch := await client.next_frames():
-            body = b"".join(frame.sse for frame in batch)
+        while batches := await client.next_batches():
+            body = b"".join(batch.sse for batch in batches)
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
 

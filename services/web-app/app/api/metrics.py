@@ -23,6 +23,7 @@ class InstanceCollector(Collector):
         realtime = self._instance.realtime
         manager = realtime.manager
         yield GaugeMetricFamily("vuls_clients", "Connected sockets and event streams.", value=len(manager))
+        yield GaugeMetricFamily("vuls_lagging", "Clients whose buffers are full now.", value=manager.lagging)
         yield GaugeMetricFamily("vuls_users", "Users with at least one connection.", value=len(manager.user_ids))
         yield GaugeMetricFamily(
             "vuls_redis_connected", "1 while wake-ups can arrive.", value=int(realtime.subscriber.connected)
@@ -37,7 +38,8 @@ class InstanceCollector(Collector):
         if age is not None:
             yield GaugeMetricFamily("vuls_event_log_read_age_seconds", "Seconds since the log was read.", value=age)
         yield CounterMetricFamily("vuls_events", "Rows of the event log offered.", value=manager.counters.events)
-        yield CounterMetricFamily("vuls_deliveries", "Frames queued for clients.", value=manager.counters.deliveries)
+        yield CounterMetricFamily("vuls_deliveries", "Frames written to clients.", value=manager.counters.deliveries)
+        yield CounterMetricFamily("vuls_lagged", "Times that a buffer got full.", value=manager.counters.lagged)
         yield CounterMetricFamily(
             "vuls_manual_refused", "Channel messages without an id that were refused.", value=realtime.gate.refused
         )

@@ -114,6 +114,12 @@ def database_unavailable() -> ProblemError:
     )
 
 
+def too_many_connections() -> ProblemError:
+    """Make the answer for a user who has as many sockets and event streams as one may have."""
+    detail = "You have as many connections as one user may have. Close some tabs."
+    return ProblemError(429, "too_many_connections", detail, headers={"Retry-After": "30"})
+
+
 def internal() -> ProblemError:
     """Make the answer for a fault of ours."""
     return ProblemError(500, "internal", "Something went wrong on our side. The log of the instance says what.")

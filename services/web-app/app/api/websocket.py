@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 
 from fastapi import APIRouter, WebSocket
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,15 +12,19 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from app.api.auth import SignedIn, client_address, identify, not_signed_in, origin_allowed, origin_refused
 from app.api.cursors import parse_cursor
 from app.api.instance import Instance, get_instance
-from app.api.problems import ProblemError, database_unavailable, is_database_away
+from app.api.problems import ProblemError, database_unavailable, is_database_away, too_many_connections
 from app.domain.cursor import Cursor
-from app.realtime.client import Client, CloseCode, SessionCredential
+from app.realtime.client import CloseCode, QueueClient, SessionCredential
 from app.realtime.hub import ConnectionManager, TooManyConnectionsError
 from app.realtime.inbox import Inbox
+from app.realtime.service import Greeting
+from app.realtime.socket_client import SocketClient
 
 __all__ = ["ConnectionManager", "manager", "router"]
 
+ADOPT = "vuls.adopt"  # extension of a server that lets go of a transport; see app.server.protocol
 CLOSE_TIMEOUT = 5.0  # seconds that a client may take to read what it is closed with
+Adopt = Callable[[SocketClient, int], bytes | None]
 log = logging.getLogger(__name__)
 router = APIRouter()
 
@@ -31,29 +35,33 @@ manager = ConnectionManager()  # of this process, which is one instance
 async def websocket(socket: WebSocket) -> None:
     """Serve one socket until either side ends it.
 
-    A refusal is an HTTP answer (401, 403, 429, 503), which a browser shows as a failed connection.
+    A refusal is an HTTP answer (401, 403, 429, 503), which a browser shows as a failed connection. Where the server
+    lets go of the transport, this only does the handshake.
     """
     instance = get_instance(socket)
-    async with AsyncExitStack() as stack:
+    adopt: Adopt | None = socket.scope["extensions"].pop(ADOPT, None)
+    try:
+        async with asyncio.timeout(instance.settings.handshake_timeout):
+            user, since = await _admit(socket, instance)
+            client = _make_client(instance, user, bare=adopt is not None)
+            greeting = await instance.realtime.join(client, user.access, since)
+    except ProblemError as problem:
+        await _refuse(socket, problem)
+    except TooManyConnectionsError:
+        await _refuse(socket, too_many_connections())
+    except (SQLAlchemyError, OSError) as error:
+        if not is_database_away(error):
+            raise
+        await _refuse(socket, database_unavailable())
+    else:
         try:
-            async with asyncio.timeout(instance.settings.handshake_timeout):
-                user, since = await _admit(socket, instance)
-                join = instance.realtime.join(user.access, user.credential, since)
-                client = await stack.enter_async_context(join)
-        except ProblemError as problem:
-            await _refuse(socket, problem)
-        except TooManyConnectionsError:
-            detail = "You have as many connections as one user may have. Close some tabs."
-            await _refuse(socket, ProblemError(429, "too_many_connections", detail, headers={"Retry-After": "30"}))
-        except (SQLAlchemyError, OSError) as error:
-            if not is_database_away(error):
-                raise
-            await _refuse(socket, database_unavailable())
-        else:
-            with contextlib.suppress(WebSocketDisconnect, OSError):  # it may hang up at any moment
-                await socket.accept()
-                log.info("WebSocket of %s opened from %s", user.access.name, client_address(socket))
-                await _serve(socket, client)
+            if await _accept(socket, user):
+                await _feed(socket, instance, client, greeting, adopt)
+            else:
+                instance.realtime.manager.disconnect(client)
+        except BaseException:
+            instance.realtime.manager.disconnect(client)
+            raise
 
 
 async def _admit(socket: WebSocket, instance: Instance) -> tuple[SignedIn, Cursor | None]:
@@ -71,12 +79,47 @@ async def _admit(socket: WebSocket, instance: Instance) -> tuple[SignedIn, Curso
     return user, parse_cursor(socket.query_params.get("since"))
 
 
+def _make_client(instance: Instance, user: SignedIn, *, bare: bool) -> SocketClient | QueueClient:
+    realtime, user_id = instance.realtime, user.access.user_id
+    if bare:
+        return SocketClient(user_id, user.credential, realtime.manager, realtime.wheel)
+    return QueueClient(user_id, user.credential, realtime.manager, instance.settings.client_buffer)
+
+
 async def _refuse(socket: WebSocket, problem: ProblemError) -> None:
     with contextlib.suppress(WebSocketDisconnect, OSError):
         await socket.send_denial_response(problem.response())
 
 
-async def _serve(socket: WebSocket, client: Client) -> None:
+async def _accept(socket: WebSocket, user: SignedIn) -> bool:
+    """Answer the handshake; False when the client has hung up meanwhile."""
+    try:
+        await socket.accept()
+    except (WebSocketDisconnect, OSError):
+        return False
+    log.info("WebSocket of %s opened from %s", user.access.name, client_address(socket))
+    return True
+
+
+async def _feed(
+    socket: WebSocket, instance: Instance, client: SocketClient | QueueClient, greeting: Greeting, adopt: Adopt | None
+) -> None:
+    realtime = instance.realtime
+    if isinstance(client, QueueClient):
+        realtime.greet(client, greeting)
+        await _serve(socket, client)
+        realtime.manager.disconnect(client)
+        return
+    # From the accept to here nothing waits: the transport is as the handshake left it.
+    early = adopt(client, instance.settings.client_buffer) if adopt is not None else None
+    if early is None:
+        realtime.manager.disconnect(client)
+        return
+    realtime.greet(client, greeting)
+    client.data_received(early)
+
+
+async def _serve(socket: WebSocket, client: QueueClient) -> None:
     """Read and write until one of the two ends, or the client must go."""
     tasks = {
         asyncio.create_task(_read(socket, client)),
@@ -92,7 +135,7 @@ async def _serve(socket: WebSocket, client: Client) -> None:
         await _close(socket, client.closing)
 
 
-async def _read(socket: WebSocket, client: Client) -> None:
+async def _read(socket: WebSocket, client: QueueClient) -> None:
     inbox = Inbox(client)
     with contextlib.suppress(WebSocketDisconnect):
         while True:
@@ -102,11 +145,12 @@ async def _read(socket: WebSocket, client: Client) -> None:
             inbox.receive(message.get("text"))
 
 
-async def _write(socket: WebSocket, client: Client) -> None:
+async def _write(socket: WebSocket, client: QueueClient) -> None:
     with contextlib.suppress(WebSocketDisconnect, OSError):
-        while batch := await client.next_frames():
-            for frame in batch:
-                await socket.send_text(frame.text)
+        while batches := await client.next_batches():
+            for batch in batches:
+                for frame in batch.frames:
+                    await socket.send_text(frame.text)
 
 
 async def _close(socket: WebSocket, code: CloseCode | None) -> None:

@@ -1,12 +1,15 @@
-"""One connected client: what waits to be written to it, and why it must go."""
+"""One connected client: whose it is, how far it has read, and why it must go."""
 
 import asyncio
+import time
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import IntEnum
+from typing import Protocol
 
-from app.realtime.frames import Frame
+from app.realtime.frames import Batch, Frame
 
 
 class CloseCode(IntEnum):
@@ -18,14 +21,6 @@ class CloseCode(IntEnum):
     TOO_SLOW = 4008
     ABUSE = 4009
     LIMIT = 4029
-
-
-class Offer(Enum):
-    """What became of a frame."""
-
-    TAKEN = "taken"
-    SKIPPED = "skipped"  # the client has it already, or is going
-    OVERFLOW = "overflow"  # the client is too slow and is being closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,65 +40,115 @@ class TokenCredential:
 Credential = SessionCredential | TokenCredential
 
 
-class Client:
-    """One socket or event stream: whose it is, how far it has read, what is waiting to be written.
+class Home(Protocol):
+    """What a client tells of itself to the hub that it is connected to."""
 
-    The hub only ever calls `offer` and `close`, which never wait. Whoever owns the transport calls `next_frames` and
-    writes. A hub that adopts bare transports replaces this class and keeps those two names.
+    def hold(self, client: "Client") -> None:
+        """Write nothing more to `client`, its buffer is full."""
+
+    def release(self, client: "Client") -> None:
+        """Go on with `client`, its buffer has room."""
+
+    def disconnect(self, client: "Client") -> None:
+        """Forget `client`."""
+
+
+class Client(ABC):
+    """One socket or event stream.
+
+    The hub writes to it and never waits. Above the soft limit of its buffer a client only remembers how far it has
+    read, and is caught up later from ring or log; one that stays there for too long is closed with 4008.
     """
 
-    __slots__ = ("_catch_up", "_closed", "_closing", "_limit", "_live", "_wake", "after", "credential", "user_id")
+    __slots__ = ("behind", "blocked_since", "closing", "credential", "home", "user_id")
 
-    def __init__(self, user_id: int, credential: Credential, limit: int) -> None:
+    def __init__(self, user_id: int, credential: Credential, home: Home) -> None:
         self.user_id = user_id
         self.credential = credential
-        self.after = 0  # sequence up to which the client needs nothing
-        self._limit = limit
-        self._catch_up: deque[Frame] = deque()
-        self._live: deque[Frame] = deque()
-        self._wake = asyncio.Event()
-        self._closed = asyncio.Event()
-        self._closing: CloseCode | None = None
+        self.home = home
+        self.behind: int | None = None  # None: has everything. Else: has everything up to here and needs what follows
+        self.blocked_since: float | None = None  # time.monotonic() at which its buffer was full
+        self.closing: CloseCode | None = None  # why it must go
 
-    @property
-    def closing(self) -> CloseCode | None:
-        """Why the client must go, or None while it may stay."""
-        return self._closing
+    @abstractmethod
+    def write(self, batch: Batch) -> None:
+        """Hand `batch` over. Never waits; a full buffer shows in `blocked_since`."""
 
-    def offer(self, frame: Frame) -> Offer:
-        """Queue `frame`, or close the client with 4008 when more than `limit` frames wait already. Never waits."""
-        if self._closing or (frame.follows is not None and frame.follows < self.after):
-            return Offer.SKIPPED
-        if len(self._live) >= self._limit:
-            self.close(CloseCode.TOO_SLOW)
-            return Offer.OVERFLOW
-        self._live.append(frame)
-        self._wake.set()
-        return Offer.TAKEN
+    @abstractmethod
+    def _say_goodbye(self, code: CloseCode) -> None:
+        """Begin to end the connection."""
 
-    def catch_up(self, frames: Iterable[Frame]) -> None:
-        """Put `frames` before all live ones; they do not count against the limit."""
-        self._catch_up.extend(frames)
-        self._wake.set()
+    def say(self, frame: Frame) -> None:
+        """Write a frame that nobody misses: not at all when the buffer is full."""
+        if self.blocked_since is None and self.closing is None:
+            self.write(Batch((frame,)))
 
     def close(self, code: CloseCode) -> None:
-        """Ask the owner of the transport to close it. What waits is dropped; the first reason stands."""
-        if self._closing is None:
-            self._closing = code
-            self._catch_up.clear()
-            self._live.clear()
-            self._wake.set()
-            self._closed.set()
+        """Leave the hub at once and end the connection soon. The first reason stands."""
+        if self.closing is None:
+            self.closing = code
+            self.home.disconnect(self)
+            self._say_goodbye(code)
 
-    async def next_frames(self) -> list[Frame]:
+    def pause_writing(self) -> None:
+        """Note that the buffer is full (called by the transport)."""
+        if self.blocked_since is None:
+            self.blocked_since = time.monotonic()
+            self.home.hold(self)
+
+    def resume_writing(self) -> None:
+        """Note that the buffer has room again (called by the transport)."""
+        if self.blocked_since is not None:
+            self.blocked_since = None
+            if self.closing is None:
+                self.home.release(self)
+
+
+class QueueClient(Client):
+    """A client behind ASGI: what waits for it is taken by a task that writes.
+
+    For event streams, and for sockets where the server lets go of no transport.
+    """
+
+    __slots__ = ("_closed", "_limit", "_size", "_waiting", "_wake")
+
+    def __init__(self, user_id: int, credential: Credential, home: Home, limit: int) -> None:
+        """Make a client whose buffer is full at `limit` bytes."""
+        super().__init__(user_id, credential, home)
+        self._limit = limit
+        self._size = 0
+        self._waiting: deque[Batch] = deque()
+        self._wake = asyncio.Event()
+        self._closed = asyncio.Event()
+
+    @property
+    def waiting(self) -> Sequence[Batch]:
+        """What waits to be written."""
+        return tuple(self._waiting)
+
+    def write(self, batch: Batch) -> None:
+        """Queue `batch`."""
+        self._waiting.append(batch)
+        self._size += len(batch.wire)
+        self._wake.set()
+        if self._size > self._limit:
+            self.pause_writing()
+
+    def _say_goodbye(self, code: CloseCode) -> None:  # noqa: ARG002  (whoever waits reads `closing`)
+        self._waiting.clear()
+        self._wake.set()
+        self._closed.set()
+
+    async def next_batches(self) -> Sequence[Batch]:
         """Wait until something is to be written and return it, oldest first; nothing when the client is closing."""
-        while not (self._catch_up or self._live or self._closing):
+        while not (self._waiting or self.closing):
             self._wake.clear()
             await self._wake.wait()
-        frames = [*self._catch_up, *self._live]
-        self._catch_up.clear()
-        self._live.clear()
-        return frames
+        batches = self.waiting
+        self._waiting.clear()
+        self._size = 0
+        self.resume_writing()
+        return batches
 
     async def wait_closing(self) -> None:
         """Wait until the client must go; `closing` then says why."""

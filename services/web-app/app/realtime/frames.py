@@ -1,9 +1,12 @@
 """Frames: messages encoded once and shared by every client that gets them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from websockets.frames import Frame as WireFrame
+from websockets.frames import Opcode
 
 from app.domain.cursor import Cursor
 from app.domain.envelope import StoredEvent, envelope
@@ -12,19 +15,34 @@ from app.realtime.messages import ErrorData
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One text message, as it goes to sockets (`text`) and event streams (`sse`).
-
-    `follows` is the sequence behind which a client needs the frame; None: it needs it anyway.
-    """
+    """One message, as it goes to bare sockets (`wire`), through ASGI (`text`) and to event streams (`sse`)."""
 
     text: str
+    wire: bytes
     sse: bytes
-    follows: int | None = None
+
+
+class Batch:
+    """Frames that go out together: joined once, and shared by every client that gets just these."""
+
+    __slots__ = ("_sse", "frames", "wire")
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.frames = frames
+        self.wire = frames[0].wire if len(frames) == 1 else b"".join(frame.wire for frame in frames)
+        self._sse: bytes | None = None
+
+    @property
+    def sse(self) -> bytes:
+        """The frames as an event stream has them; joined for the first stream that asks."""
+        if self._sse is None:
+            self._sse = b"".join(frame.sse for frame in self.frames)
+        return self._sse
 
 
 def event_frame(event: StoredEvent) -> Frame:
     """Encode a row of the event log."""
-    return _frame(envelope(event), event.cursor, event.cursor.sequence - 1)
+    return _frame(envelope(event), event.cursor)
 
 
 def manual_frame(message: dict[str, Any]) -> Frame:
@@ -50,7 +68,7 @@ def resync_required(head: Cursor, reason: str) -> Frame:
 
 def heartbeat(head: Cursor) -> Frame:
     """Say that the feed is alive and complete up to `head`."""
-    return _frame({"type": "heartbeat", "id": str(head)}, head, head.sequence)
+    return _frame({"type": "heartbeat", "id": str(head)}, head)
 
 
 def reconnect(after_ms: int) -> Frame:
@@ -63,11 +81,15 @@ def error(detail: str) -> Frame:
     return _frame({"type": "error", "data": ErrorData(code="unexpected_message", detail=detail).model_dump()})
 
 
-PONG = Frame("pong", b": pong\n\n")
-
-
-def _frame(message: dict[str, Any], cursor: Cursor | None = None, follows: int | None = None) -> Frame:
+def _frame(message: dict[str, Any], cursor: Cursor | None = None) -> Frame:
     body = orjson.dumps(message)
     # An `id:` line is what a browser sends back as Last-Event-ID (HTML, server-sent events): only where that is right.
     head = f"id: {cursor}\n".encode() if cursor else b""
-    return Frame(body.decode(), head + b"data: " + body + b"\n\n", follows)
+    return Frame(body.decode(), _wire(body), head + b"data: " + body + b"\n\n")
+
+
+def _wire(body: bytes) -> bytes:
+    return bytes(WireFrame(Opcode.TEXT, body).serialize(mask=False))
+
+
+PONG = Frame("pong", _wire(b"pong"), b": pong\n\n")

@@ -1,16 +1,20 @@
 """The hub: who is connected to this instance, and the fan-out of events to those who may see them."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.cursor import Cursor
 from app.domain.envelope import StoredEvent
 from app.domain.permissions import Access
 from app.realtime import frames
-from app.realtime.client import Client, CloseCode, Credential, Offer
-from app.realtime.frames import Frame
+from app.realtime.client import Client, CloseCode, Credential
+from app.realtime.frames import Batch, Frame
+from app.realtime.ring import Ring
 
+RING_SIZE = 2000  # events kept for clients that lag
+CHUNK = 32  # events written to a client that lags before its buffer is looked at again
 log = logging.getLogger(__name__)
 
 
@@ -24,15 +28,18 @@ class Counters:
 
     events: int = 0
     deliveries: int = 0
+    manual: int = 0
+    lagged: int = 0
     closed: dict[CloseCode, int] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Member:
-    """A connected user: rights once, clients many."""
+    """A connected user: rights once, clients many. `live` are those that have everything and are written to at once."""
 
     access: Access
     clients: set[Client] = field(default_factory=set)
+    live: set[Client] = field(default_factory=set)
 
 
 class ConnectionManager:
@@ -40,13 +47,20 @@ class ConnectionManager:
 
     A message is encoded once, and who may see it is decided once per user and host, not per client. A client is known
     by itself, not by its user's name: tabs of one user do not evict each other.
+
+    A client that is `behind` gets nothing from the fan-out. It is caught up from the ring as soon as its buffer has
+    room; where the ring does not reach, `on_lag` is called, and whoever answers reads the log and calls `feed`.
     """
 
     def __init__(self) -> None:
         self.head: Cursor | None = None  # everything up to here has been offered; None until the log was first read
         self.counters = Counters()
+        self.on_lag: Callable[[Client], None] = lambda _: None
         self._members: dict[int, _Member] = {}
         self._audiences: dict[int | None, tuple[_Member, ...]] = {}
+        self._ring = Ring(RING_SIZE)
+        self._blocked: set[Client] = set()  # their buffers are full
+        self._ahead: set[Client] = set()  # a faster instance told them more than this one has read
 
     def __len__(self) -> int:
         """Return the number of connected clients."""
@@ -57,13 +71,23 @@ class ConnectionManager:
         """The users who are connected now."""
         return self._members.keys()
 
+    @property
+    def lagging(self) -> int:
+        """The number of clients whose buffers are full now."""
+        return len(self._blocked)
+
     def clients(self) -> Iterator[Client]:
         """Go through a snapshot of the connected clients."""
         for member in list(self._members.values()):
             yield from list(member.clients)
 
+    def begin(self, head: Cursor) -> None:
+        """Start from `head`: what follows it will be published."""
+        self.head = head
+        self._ring.restart(head.sequence)
+
     def connect(self, client: Client, access: Access, limit: int) -> Cursor:
-        """Add `client`, and return the cursor behind which it gets every event that `access` may see.
+        """Add `client`, to be written to from `greet` on. Return the cursor behind which it will get every event.
 
         Raises:
             TooManyConnectionsError: the user has `limit` clients already.
@@ -80,42 +104,72 @@ class ConnectionManager:
             member.access = access
             self._audiences.clear()
         member.clients.add(client)
-        client.after = self.head.sequence
+        client.behind = self.head.sequence
         return self.head
+
+    def greet(self, client: Client, opening: Sequence[Frame], missed: Sequence[StoredEvent], until: int) -> None:
+        """Write `opening` and the events that `client` missed up to the sequence `until`, and go on from there."""
+        if client.closing is not None:
+            return
+        client.write(Batch(opening))
+        if missed:
+            client.behind = missed[0].cursor.sequence - 1
+        if self._write_missed(client, [(event, frames.event_frame(event)) for event in missed]):
+            client.behind = until
+            self.catch_up(client)
 
     def disconnect(self, client: Client) -> None:
         """Forget `client`; it may be unknown."""
-        member = self._members.get(client.user_id)
-        if member is None or client not in member.clients:
+        self._blocked.discard(client)
+        self._ahead.discard(client)
+        member = self._member(client)
+        if member is None:
             return
         member.clients.discard(client)
+        member.live.discard(client)
         if client.closing:
             self.counters.closed[client.closing] = self.counters.closed.get(client.closing, 0) + 1
         if not member.clients:
             del self._members[client.user_id]
             self._audiences.clear()
 
-    def publish(self, event: StoredEvent) -> None:
-        """Offer a row of the event log to everyone who may see it, and move the head to it."""
-        self._offer(frames.event_frame(event), self._audience(event.host_id))
-        self.head = event.cursor
-        self.counters.events += 1
+    def publish(self, events: Sequence[StoredEvent]) -> None:
+        """Write rows of the event log to everyone who may see them, and move the head behind them."""
+        made = [frames.event_frame(event) for event in events]
+        for event, frame in zip(events, made, strict=True):
+            self._ring.add(event, frame)
+        self.head = events[-1].cursor
+        self.counters.events += len(events)
+        for member, batch in self._shares(events, made):
+            self._write(member, batch)
+        for client in tuple(self._ahead):
+            self.catch_up(client)
 
     def publish_manual(self, frame: Frame) -> None:
-        """Offer a message that is in no log to those who may see all hosts. Moves no cursor."""
-        self._offer(frame, self._audience(None))
+        """Write a message that is in no log to those who may see all hosts. Moves no cursor."""
+        batch = Batch((frame,))
+        for member in self._audience(None):
+            self._write(member, batch)
+        self.counters.manual += 1
 
     def heartbeat(self) -> None:
-        """Tell every client how far the feed is complete."""
+        """Tell every client that has everything how far that is."""
         if self.head is not None:
-            self._offer(frames.heartbeat(self.head), self._members.values())
+            batch = Batch((frames.heartbeat(self.head),))
+            for member in self._members.values():
+                self._write(member, batch)
 
     def resync(self, head: Cursor) -> None:
         """Tell every client that history is another one now, and go on from `head`."""
-        self.head = head
-        for client in self.clients():
-            client.after = head.sequence
-        self._offer(frames.resync_required(head, "other_epoch"), self._members.values())
+        self.begin(head)
+        told = Batch((frames.resync_required(head, "other_epoch"),))
+        for member in list(self._members.values()):
+            for client in tuple(member.clients):
+                if client in member.live or client in self._ahead:
+                    self._go_live(client, member)
+                    client.write(told)
+                else:  # it comes back with its cursor, and is told then
+                    client.close(CloseCode.TOO_SLOW)
 
     def refresh(self, accesses: Mapping[int, Access | None], ended: Collection[Credential]) -> None:
         """Apply what is true of rights now: close clients whose sign-in ended or whose user may not sign in any more.
@@ -126,7 +180,7 @@ class ConnectionManager:
             member = self._members.get(user_id)
             if member is None:
                 continue
-            for client in member.clients:
+            for client in tuple(member.clients):
                 if client.credential in ended:
                     client.close(CloseCode.SIGNED_OUT)
                 elif access is None:
@@ -141,6 +195,79 @@ class ConnectionManager:
             if client.credential == credential:
                 client.close(CloseCode.SIGNED_OUT)
 
+    def hold(self, client: Client) -> None:
+        """Write nothing more to `client`: its buffer is full, and it has everything up to the head."""
+        member = self._member(client)
+        if member is None:
+            return
+        self._blocked.add(client)
+        self._ahead.discard(client)
+        if client in member.live:
+            member.live.discard(client)
+            client.behind = self._sequence
+            self.counters.lagged += 1
+
+    def release(self, client: Client) -> None:
+        """Go on with `client`: its buffer has room."""
+        self._blocked.discard(client)
+        self.catch_up(client)
+
+    def catch_up(self, client: Client) -> None:
+        """Write what `client` lacks from the ring, as far as its buffer allows; then it is live again."""
+        member = self._member(client)
+        if member is None or client.behind is None or client.blocked_since is not None:
+            return
+        if client.behind < self._ring.floor:
+            self.on_lag(client)
+        elif client.behind > self._sequence:
+            self._ahead.add(client)
+        else:
+            seen = [entry for entry in self._ring.after(client.behind) if member.access.may_see(entry[0].host_id)]
+            if self._write_missed(client, seen):
+                self._go_live(client, member)
+
+    def feed(self, client: Client, events: Sequence[StoredEvent]) -> None:
+        """Write rows of the log that follow where `client` stands, as far as its buffer allows."""
+        member = self._member(client)
+        if member is None or not events:
+            return
+        seen = [(event, frames.event_frame(event)) for event in events if member.access.may_see(event.host_id)]
+        if self._write_missed(client, seen):
+            client.behind = events[-1].cursor.sequence
+
+    def close_slow(self, seconds: float) -> None:
+        """Close the clients whose buffers have been full for longer than `seconds`."""
+        limit = time.monotonic() - seconds
+        for client in tuple(self._blocked):
+            if client.blocked_since is not None and client.blocked_since < limit:
+                log.warning("Closing a client of user %s: it does not read (4008)", client.user_id)
+                client.close(CloseCode.TOO_SLOW)
+
+    @property
+    def _sequence(self) -> int:
+        return self.head.sequence if self.head else 0
+
+    def _member(self, client: Client) -> _Member | None:
+        """Return whose client it is, None when it is not connected."""
+        member = self._members.get(client.user_id)
+        return member if member is not None and client in member.clients else None
+
+    def _go_live(self, client: Client, member: _Member) -> None:
+        client.behind = None
+        self._ahead.discard(client)
+        member.live.add(client)
+
+    def _write_missed(self, client: Client, entries: Sequence[tuple[StoredEvent, Frame]]) -> bool:
+        """Write in chunks, noting how far `client` is; say whether all of it could be written."""
+        for start in range(0, len(entries), CHUNK):
+            if client.blocked_since is not None or client.closing is not None:
+                return False
+            chunk = entries[start : start + CHUNK]
+            client.behind = chunk[-1][0].cursor.sequence
+            client.write(Batch([frame for _, frame in chunk]))
+            self.counters.deliveries += len(chunk)
+        return client.blocked_since is None and client.closing is None
+
     def _audience(self, host_id: int | None) -> tuple[_Member, ...]:
         audience = self._audiences.get(host_id)
         if audience is None:
@@ -148,13 +275,22 @@ class ConnectionManager:
             self._audiences[host_id] = audience
         return audience
 
-    def _offer(self, frame: Frame, audience: Collection[_Member]) -> None:
-        for member in audience:
-            for client in member.clients:
-                match client.offer(frame):
-                    case Offer.TAKEN:
-                        self.counters.deliveries += 1
-                    case Offer.OVERFLOW:
-                        log.warning("Closing a client of user %s: it does not read (4008)", member.access.name)
-                    case Offer.SKIPPED:
-                        pass
+    def _shares(self, events: Sequence[StoredEvent], made: Sequence[Frame]) -> Iterator[tuple[_Member, Batch]]:
+        """Say what each user gets of `events`; users who may see the same share one batch."""
+        seen: dict[_Member, list[int]] = {}
+        for index, event in enumerate(events):
+            for member in self._audience(event.host_id):
+                seen.setdefault(member, []).append(index)
+        batches: dict[tuple[int, ...], Batch] = {}
+        for member, indexes in seen.items():
+            share = tuple(indexes)
+            batch = batches.get(share)
+            if batch is None:
+                batch = batches[share] = Batch([made[index] for index in share])
+            yield member, batch
+
+    def _write(self, member: _Member, batch: Batch) -> None:
+        # A copy: a client whose buffer gets full leaves the set.
+        for client in tuple(member.live):
+            client.write(batch)
+        self.counters.deliveries += len(member.live) * len(batch.frames)

@@ -23,13 +23,13 @@ class Inbox:
         if self._too_many():
             self._client.close(CloseCode.ABUSE)
         elif text == "ping":
-            self._client.offer(frames.PONG)
+            self._client.say(frames.PONG)
         else:
             self._errors += 1
             if self._errors >= ERRORS:
                 self._client.close(CloseCode.ABUSE)
             else:
-                self._client.offer(frames.error("The only message that a client sends is the text ping."))
+                self._client.say(frames.error("The only message that a client sends is the text ping."))
 
     def _too_many(self) -> bool:
         now = time.monotonic()

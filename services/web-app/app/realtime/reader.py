@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -13,7 +14,7 @@ from app.domain.envelope import StoredEvent
 from app.realtime.hub import ConnectionManager
 
 BATCH = 500  # rows read at a time
-BURST = 32  # rows offered to clients at a time; well below `client_queue_limit`
+BURST = 32  # rows joined into one write per client; between them the loop turns
 log = logging.getLogger(__name__)
 
 
@@ -65,7 +66,7 @@ class LogReader:
             now = await session.run_sync(head)
         known = self._manager.head
         if known is None:
-            self._manager.head = now
+            self._manager.begin(now)
         elif now.epoch != known.epoch or now.sequence < known.sequence:
             self._restart(now)
 
@@ -80,16 +81,16 @@ class LogReader:
             async with self._sessions() as session:
                 self._restart(await session.run_sync(head))
             return True
-        for count, event in enumerate(events, start=1):
-            self._forward(event)
-            if count % BURST == 0:
-                await asyncio.sleep(0)  # lets the clients write: a long batch is no reason to find them slow
+        for start in range(0, len(events), BURST):
+            self._forward(events[start : start + BURST])
+            await asyncio.sleep(0)  # lets the transports write: a long batch is no reason to find them slow
         return len(events) == BATCH
 
     def _restart(self, now: Cursor) -> None:
         log.warning("The event log has another history since %s: every client loads anew", now)
         self._manager.resync(now)
 
-    def _forward(self, event: StoredEvent) -> None:
-        self._manager.publish(event)
-        log.info("Forwarded notification to WebSocket clients: %s", event.data.get("status", event.type))
+    def _forward(self, events: Sequence[StoredEvent]) -> None:
+        self._manager.publish(events)
+        for event in events:
+            log.info("Forwarded notification to WebSocket clients: %s", event.data.get("status", event.type))

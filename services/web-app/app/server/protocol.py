@@ -1,10 +1,24 @@
-"""uvicorn's WebSocket protocol, made to let go of clients that do not read."""
+"""uvicorn's protocols, made to let go: of clients that do not read, and of sockets whose handshake is done."""
+
+import asyncio
+from typing import Any, Protocol, cast
 
 from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
 LINGER = 5.0  # seconds a closed connection may take to read what is left
 MAX_MESSAGE = 4096  # bytes; longer ones are refused with 1009
+MAX_EARLY = 16 * 1024  # bytes that a client may send before its handshake is answered
+ADOPT = "vuls.adopt"  # ASGI extension: see `AdoptableProtocol.adopt`
+
+
+class Adopter(Protocol):
+    """Who takes a transport over."""
+
+    def attach(self, transport: asyncio.Transport, connections: set[Any], limit: int) -> None:
+        """Own `transport` from now on."""
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
@@ -35,3 +49,67 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def _abort_later(self) -> None:
         if self.transport is not None and not self.disconnected:
             self.loop.call_later(LINGER, self.transport.abort)
+
+
+class _Released:
+    """Stands in for the transport that was given away."""
+
+    def close(self) -> None:
+        """Do nothing: it is somebody else's."""
+
+    def is_closing(self) -> bool:
+        """Say that nothing can be written here any more."""
+        return True
+
+
+class AdoptableProtocol(SocketProtocol):
+    """Does the handshake; then the transport can be taken away, and all of ASGI is freed.
+
+    What the client sends before the answer to its handshake is kept as it came: frames belong to whoever adopts.
+    """
+
+    _early = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Read the request; keep what follows it until the socket is adopted."""
+        if not hasattr(self, "scope"):
+            super().data_received(data)
+            if hasattr(self, "scope"):
+                # Whoever gets it takes it out: scope and protocol would otherwise wait for the garbage collection.
+                cast("dict[str, Any]", self.scope)["extensions"][ADOPT] = self.adopt
+        elif self.conn.state is State.CONNECTING:
+            self._early += data
+            if len(self._early) > MAX_EARLY:
+                self.transport.abort()
+
+    def adopt(self, client: Adopter, limit: int) -> bytes | None:
+        """Give the transport to `client`. No await may lie between accept and this.
+
+        Its buffer is full at `limit` bytes. Return what the peer has sent already; None when it has left.
+        """
+        if self.disconnected or self.transport.is_closing():
+            return None
+        self.stop_keepalive()
+        transport, early = self.transport, self._early
+        transport.set_protocol(cast("asyncio.Protocol", client))
+        self.connections.discard(self)
+        client.attach(transport, self.connections, limit)
+        self.transport, self.disconnected = cast("asyncio.Transport", _Released()), True
+        self._early = b""
+        return early
+
+
+class UpgradingProtocol(HttpToolsProtocol):
+    """Hands over what came in one piece with the handshake's request; uvicorn drops it (RFC 6455 allows it to come)."""
+
+    _last = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Read HTTP, and give what follows an upgrade to the new protocol."""
+        super().data_received(data)
+        successor = self.transport.get_protocol()
+        if successor is not self:
+            _, _, rest = (self._last + data).partition(b"\r\n\r\n")
+            if rest:
+                cast("asyncio.Protocol", successor).data_received(rest)
+        self._last = (self._last + data)[-3:]

@@ -15,7 +15,7 @@ from app.api.admin import create_admin_app
 from app.config import get_settings
 from app.server.admin_server import admin_server
 from app.server.logger import quiet, use_root
-from app.server.protocol import MAX_MESSAGE, SocketProtocol
+from app.server.protocol import MAX_MESSAGE, AdoptableProtocol, SocketProtocol, UpgradingProtocol
 
 GRACE = 15  # seconds for open requests and sockets; below gunicorn's graceful_timeout, which is below TimeoutStopSec
 
@@ -51,8 +51,8 @@ class InstanceWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
-        "http": "httptools",
-        "ws": SocketProtocol,
+        "http": UpgradingProtocol,
+        "ws": AdoptableProtocol if get_settings().adopt_sockets else SocketProtocol,
         "ws_max_size": MAX_MESSAGE,
         "ws_per_message_deflate": False,
         "ws_ping_interval": 20.0,

@@ -3,6 +3,7 @@
 import json
 import socket
 import struct
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -22,6 +23,19 @@ from tests.services import Database
 
 SignIn = Callable[..., Browser]
 Happen = Callable[..., StoredEvent]
+PING = b"\x81\x84\x00\x00\x00\x00ping"  # the text, masked with zeros
+PONG = b"\x81\x04pong"
+
+
+@pytest.fixture(scope="session", params=[True, False], ids=["bare", "asgi"])
+def adopt(request: pytest.FixtureRequest) -> bool:
+    """Sockets on bare transports, and through ASGI where a server does not let go of them: both behave alike."""
+    return bool(request.param)
+
+
+@pytest.fixture(scope="session")
+def shared_instance(start_instance: Callable[..., InstanceProcess], *, adopt: bool) -> InstanceProcess:
+    return start_instance(adopt_sockets=adopt)
 
 
 def refused(browser: Browser, **headers: str) -> Any:
@@ -353,12 +367,54 @@ def test_a_malformed_frame_ends_with_the_code_of_the_protocol(
     assert "Traceback" not in instance.log
 
 
+@pytest.mark.parametrize("extensions", ["", "permessage-deflate; client_max_window_bits"], ids=["none", "deflate"])
+def test_frames_that_come_with_the_handshake_are_read(
+    instance: InstanceProcess, sign_in: SignIn, extensions: str
+) -> None:
+    browser = sign_in("viewer-1")
+    request = handshake(browser, extensions)
+    for cut in range(len(request) - 5, len(request) + len(PING) + 1, 1 if not extensions else 4):
+        raw = socket.socket(socket.AF_UNIX)
+        raw.settimeout(10)
+        raw.connect(str(instance.http_socket))
+        whole = request + PING
+        raw.sendall(whole[:cut])
+        time.sleep(0.002)
+        raw.sendall(whole[cut:])
+        received = _read_until(raw, PONG)
+        assert received.startswith(b"HTTP/1.1 101")
+        assert b"permessage-deflate" not in received
+        assert b'{"type":"hello"' in received
+        raw.close()
+
+
+def test_fragments_are_joined_and_a_ping_between_them_is_answered(instance: InstanceProcess, sign_in: SignIn) -> None:
+    raw = _raw_socket(instance, sign_in("viewer-1"))
+    for byte in b"\x01\x82\x00\x00\x00\x00pi":
+        raw.sendall(bytes([byte]))
+    raw.sendall(b"\x89\x81\x00\x00\x00\x00x")
+    _read_until(raw, b"\x8a\x01x")
+    raw.sendall(b"\x80\x82\x00\x00\x00\x00ng")
+    _read_until(raw, PONG)
+    raw.sendall(b"\x88\x82\x00\x00\x00\x00\x03\xe8")
+    assert _read_all(raw).endswith(b"\x88\x02\x03\xe8")
+
+
+def _read_until(raw: socket.socket, end: bytes) -> bytes:
+    received = b""
+    while end not in received:
+        part = raw.recv(65536)
+        assert part, received
+        received += part
+    return received
+
+
 def _raw_socket(instance: InstanceProcess, browser: Browser) -> socket.socket:
     """Open a WebSocket by hand, and return it after the 101."""
     raw = socket.socket(socket.AF_UNIX)
     raw.settimeout(10)
     raw.connect(str(instance.http_socket))
-    raw.sendall(_handshake(browser))
+    raw.sendall(handshake(browser))
     answer = b""
     while b"\r\n\r\n" not in answer:
         answer += raw.recv(1)
@@ -366,7 +422,7 @@ def _raw_socket(instance: InstanceProcess, browser: Browser) -> socket.socket:
     return raw
 
 
-def _handshake(browser: Browser) -> bytes:
+def handshake(browser: Browser, extensions: str = "") -> bytes:
     lines = [
         "GET /api/ws HTTP/1.1",
         "Host: vuls.example",
@@ -377,6 +433,8 @@ def _handshake(browser: Browser) -> bytes:
         f"Origin: {ORIGIN}",
         f"Cookie: {browser.headers['Cookie']}",
     ]
+    if extensions:
+        lines.append(f"Sec-WebSocket-Extensions: {extensions}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
@@ -384,7 +442,7 @@ def _handshake(browser: Browser) -> bytes:
 def test_hanging_up_during_the_handshake_leaves_nothing_behind(
     instance: InstanceProcess, sign_in: SignIn, part: float
 ) -> None:
-    request = _handshake(sign_in("viewer-1"))
+    request = handshake(sign_in("viewer-1"))
     for _ in range(20):
         raw = socket.socket(socket.AF_UNIX)
         raw.connect(str(instance.http_socket))
@@ -460,9 +518,9 @@ def _fill_the_log(database: Database) -> None:
 
 
 def test_a_client_that_does_not_read_is_closed_and_holds_up_nobody(
-    start_instance: Callable[..., InstanceProcess], sign_in: SignIn, happen: Happen, database: Database
+    start_instance: Callable[..., InstanceProcess], sign_in: SignIn, happen: Happen, database: Database, *, adopt: bool
 ) -> None:
-    narrow = start_instance(client_queue_limit=64)
+    narrow = start_instance(slow_client_seconds=1, adopt_sockets=adopt)
     try:
         stalled = _raw_socket(narrow, sign_in("admin", narrow))
         with sign_in("admin", narrow).feed() as feed, narrow.admin() as admin:
@@ -489,8 +547,10 @@ def _open_sockets(instance: InstanceProcess) -> int:
     return sum(line.endswith(str(instance.http_socket)) and " 00010000 " not in line for line in table)
 
 
-def test_a_stop_closes_every_socket_with_1012(start_instance: Callable[..., InstanceProcess], sign_in: SignIn) -> None:
-    other = start_instance()
+def test_a_stop_closes_every_socket_with_1012(
+    start_instance: Callable[..., InstanceProcess], sign_in: SignIn, *, adopt: bool
+) -> None:
+    other = start_instance(adopt_sockets=adopt)
     with sign_in("admin", other).feed() as feed:
         feed.next()
         stalled = _raw_socket(other, sign_in("admin", other))

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from app.domain.cursor import Cursor
 from app.domain.permissions import Access, Role
 from app.realtime import frames
-from app.realtime.client import Client, CloseCode, SessionCredential
+from app.realtime.client import CloseCode, QueueClient, SessionCredential
 from app.realtime.hub import ConnectionManager
 from app.realtime.inbox import ERRORS, MESSAGES_PER_WINDOW, Inbox
 from app.realtime.manual import ManualGate
@@ -54,17 +54,23 @@ def test_every_schema_is_one() -> None:
         Draft202012Validator.check_schema(schema)
 
 
-def gate(**settings: Any) -> tuple[ManualGate, Client]:
+def connected() -> tuple[ConnectionManager, QueueClient]:
     manager = ConnectionManager()
-    manager.head = HEAD
-    client = Client(1, SessionCredential(b"x"), 1000)
+    manager.begin(HEAD)
+    client = QueueClient(1, SessionCredential(b"x"), manager, 1 << 20)
     manager.connect(client, Access(1, "admin", Role.ADMIN, None), 1)
+    manager.greet(client, [frames.hello(HEAD, "i", "r")], (), HEAD.sequence)
+    return manager, client
+
+
+def gate(**settings: Any) -> tuple[ManualGate, QueueClient]:
+    manager, client = connected()
     return ManualGate(manager, **({"accept": True, "rate": 1000.0} | settings)), client
 
 
-async def shown(client: Client) -> list[str]:
-    client.offer(frames.PONG)
-    return [frame.text for frame in await client.next_frames()][:-1]
+async def shown(client: QueueClient) -> list[str]:
+    """Take what waits for a client, but for the hello."""
+    return [frame.text for batch in await client.next_batches() for frame in batch.frames][1:]
 
 
 async def test_a_message_by_hand_that_fits_is_shown_as_it_came() -> None:
@@ -117,8 +123,8 @@ def test_no_message_by_hand_raises(value: Any) -> None:
     entrance.receive(value if isinstance(value, dict) else {"data": value})
 
 
-def inbox() -> tuple[Inbox, Client]:
-    client = Client(1, SessionCredential(b"x"), 1000)
+def inbox() -> tuple[Inbox, QueueClient]:
+    _, client = connected()
     return Inbox(client), client
 
 

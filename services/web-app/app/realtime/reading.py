@@ -1,0 +1,131 @@
+"""What a bare socket receives, cut into messages (RFC 6455, section 5). Nothing is kept while nothing is incomplete."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.frames import Close, CloseCode, Frame, Opcode
+from websockets.streams import StreamReader
+
+MAX_MESSAGE = 4096  # bytes
+
+
+class BadFrame(Exception):  # noqa: N818  (what was received, not what went wrong here)
+    """The peer broke the protocol; `code` is the close code that tells it so."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A whole message; `text` is None for a binary one."""
+
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """To be answered with the same payload."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """The peer closes; `payload` is what the answer repeats."""
+
+    payload: bytes
+
+
+Received = Message | Ping | Goodbye
+
+
+class Reader:
+    """Takes bytes in any portions and gives whole messages. Make a new one whenever the last one is `idle`."""
+
+    __slots__ = ("_body", "_opcode", "_rest")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._opcode: Opcode | None = None  # of the message whose fragments are in `_body`
+        self._body = bytearray()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is incomplete."""
+        return not self._rest and self._opcode is None
+
+    def feed(self, data: bytes) -> Iterator[Received]:
+        """Yield what is whole by now.
+
+        Raises:
+            BadFrame: the bytes are no WebSocket frames of a client, no UTF-8, or a message of more than MAX_MESSAGE.
+        """
+        stream = StreamReader()
+        stream.feed_data(self._rest + data)
+        while True:
+            whole = bytes(stream.buffer)
+            frame = self._next_frame(stream)
+            if frame is None:
+                self._rest = whole
+                return
+            self._rest = b""
+            received = self._take(frame)
+            if received is not None:
+                yield received
+
+    @staticmethod
+    def _next_frame(stream: StreamReader) -> Frame | None:
+        try:
+            next(Frame.parse(stream.read_exact, mask=True, max_size=MAX_MESSAGE))
+        except StopIteration as whole:
+            frame: Frame = whole.value
+            return frame
+        except PayloadTooBig as error:
+            raise BadFrame(CloseCode.MESSAGE_TOO_BIG) from error
+        except ProtocolError as error:
+            raise BadFrame(CloseCode.PROTOCOL_ERROR) from error
+        return None
+
+    def _take(self, frame: Frame) -> Received | None:
+        match frame.opcode:
+            case Opcode.PING:
+                return Ping(bytes(frame.data))
+            case Opcode.PONG:
+                return None
+            case Opcode.CLOSE:
+                return _goodbye(bytes(frame.data))
+            case _:
+                return self._assemble(frame)
+
+    def _assemble(self, frame: Frame) -> Message | None:
+        if (frame.opcode is Opcode.CONT) == (self._opcode is None):
+            raise BadFrame(CloseCode.PROTOCOL_ERROR)
+        opcode = self._opcode or frame.opcode
+        self._body += frame.data
+        if len(self._body) > MAX_MESSAGE:
+            raise BadFrame(CloseCode.MESSAGE_TOO_BIG)
+        if not frame.fin:
+            self._opcode = opcode
+            return None
+        body = bytes(self._body)
+        self._opcode = None
+        self._body.clear()
+        if opcode is Opcode.BINARY:
+            return Message(None)
+        try:
+            return Message(body.decode())
+        except UnicodeDecodeError as error:
+            raise BadFrame(CloseCode.INVALID_DATA) from error
+
+
+def _goodbye(payload: bytes) -> Goodbye:
+    try:
+        Close.parse(payload)
+    except ProtocolError as error:
+        raise BadFrame(CloseCode.PROTOCOL_ERROR) from error
+    except UnicodeDecodeError as error:
+        raise BadFrame(CloseCode.INVALID_DATA) from error
+    return Goodbye(payload)
