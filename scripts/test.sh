@@ -14,11 +14,11 @@ readonly PARTS=(
     "unit-page 30"
     "unit-vuls 90"
     "scripts 60"
-    "integration-web-app 400"
+    "integration-web-app 600"
     "integration-page 300"
     "integration-executor 260"
     "integration-vuls 200"
-    "molecule-default 1880"
+    "molecule-default 2200"
 )
 readonly SERVICES_LABEL=test-run
 readonly LOGS=$LOCAL/log/test
