@@ -150,6 +150,8 @@ class ConnectionManager:
         batch = Batch((frame,))
         for member in self._audience(None):
             self._write(member, batch)
+            for client in member.clients & self._ahead:
+                client.write(batch)
         self.counters.manual += 1
 
     def heartbeat(self) -> None:

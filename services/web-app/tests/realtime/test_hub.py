@@ -145,6 +145,14 @@ async def test_a_client_that_was_ahead_gets_nothing_twice() -> None:
     assert await everything(ahead) == [11, 12, 13]
 
 
+async def test_a_message_by_hand_reaches_one_that_is_ahead_too() -> None:
+    manager = hub_at(10)
+    ahead = join(manager, access(1), missed=events(11, 12))
+    manager.publish_manual(frames.manual_frame({"type": "task_update", "data": {"n": 99}}))
+    manager.publish(events(11, 12, 13))
+    assert await everything(ahead) == [11, 12, 99, 13]
+
+
 async def test_heartbeats_reach_who_has_everything_and_never_move_a_cursor_back() -> None:
     manager = hub_at(10)
     level, ahead = join(manager, access(1)), join(manager, access(2), missed=events(11, 12))
