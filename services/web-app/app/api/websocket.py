@@ -18,11 +18,10 @@ from app.realtime.client import CloseCode, QueueClient, SessionCredential
 from app.realtime.hub import ConnectionManager, TooManyConnectionsError
 from app.realtime.inbox import Inbox
 from app.realtime.service import Greeting
-from app.realtime.socket_client import SocketClient
+from app.realtime.socket_client import ADOPT, SocketClient
 
 __all__ = ["ConnectionManager", "manager", "router"]
 
-ADOPT = "vuls.adopt"  # extension of a server that lets go of a transport; see app.server.protocol
 CLOSE_TIMEOUT = 5.0  # seconds that a client may take to read what it is closed with
 Adopt = Callable[[SocketClient, int], bytes | None]
 log = logging.getLogger(__name__)

@@ -228,14 +228,17 @@ class ConnectionManager:
             if self._write_missed(client, seen):
                 self._go_live(client, member)
 
-    def feed(self, client: Client, events: Sequence[StoredEvent]) -> None:
-        """Write rows of the log that follow where `client` stands, as far as its buffer allows."""
+    def feed(self, client: Client, events: Sequence[StoredEvent]) -> bool:
+        """Write rows of the log that follow where `client` stands; False when its buffer is full or it has left."""
         member = self._member(client)
-        if member is None or not events:
-            return
+        if member is None:
+            return False
         seen = [(event, frames.event_frame(event)) for event in events if member.access.may_see(event.host_id)]
-        if self._write_missed(client, seen):
+        if not self._write_missed(client, seen):
+            return False
+        if events:
             client.behind = events[-1].cursor.sequence
+        return True
 
     def close_slow(self, seconds: float) -> None:
         """Close the clients whose buffers have been full for longer than `seconds`."""

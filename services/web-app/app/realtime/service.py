@@ -132,7 +132,7 @@ class Realtime:
             task.add_done_callback(lambda _: self._catching_up.pop(client, None))
 
     async def _catch_up(self, client: Client) -> None:
-        while client.behind is not None and client.blocked_since is None and client.closing is None:
+        while client.behind is not None:
             known = self.manager.head
             try:
                 async with self._sessions() as session:
@@ -144,7 +144,8 @@ class Realtime:
             if known is None or epoch != known.epoch or not complete:
                 client.close(CloseCode.TOO_SLOW)  # it comes back with its cursor, and is told to load anew
                 return
-            self.manager.feed(client, rows)
+            if not self.manager.feed(client, rows):
+                return
             if len(rows) < BATCH:
                 # On the next turn, when this task is no longer on record.
                 asyncio.get_running_loop().call_soon(self.manager.catch_up, client)

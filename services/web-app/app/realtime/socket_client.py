@@ -16,6 +16,7 @@ from app.realtime.frames import Batch
 from app.realtime.inbox import Inbox
 from app.realtime.wheel import Wheel
 
+ADOPT = "vuls.adopt"  # ASGI extension of a server that lets go of a transport; see app.server.protocol
 GOODBYE_SECONDS = 5.0  # until a peer that does not read its close is cut off
 _PING = bytes(Frame(Opcode.PING, b"").serialize(mask=False))
 

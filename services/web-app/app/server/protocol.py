@@ -8,10 +8,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
+from app.realtime.socket_client import ADOPT
+
 LINGER = 5.0  # seconds a closed connection may take to read what is left
-MAX_MESSAGE = 4096  # bytes; longer ones are refused with 1009
 MAX_EARLY = 16 * 1024  # bytes that a client may send before its handshake is answered
-ADOPT = "vuls.adopt"  # ASGI extension: see `AdoptableProtocol.adopt`
 
 
 class Adopter(Protocol):

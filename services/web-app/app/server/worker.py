@@ -13,9 +13,10 @@ from uvicorn_worker import UvicornWorker
 
 from app.api.admin import create_admin_app
 from app.config import get_settings
+from app.realtime.reading import MAX_MESSAGE
 from app.server.admin_server import admin_server
 from app.server.logger import quiet, use_root
-from app.server.protocol import MAX_MESSAGE, AdoptableProtocol, SocketProtocol, UpgradingProtocol
+from app.server.protocol import AdoptableProtocol, SocketProtocol, UpgradingProtocol
 
 GRACE = 15  # seconds for open requests and sockets; below gunicorn's graceful_timeout, which is below TimeoutStopSec
 

@@ -379,7 +379,7 @@ def test_frames_that_come_with_the_handshake_are_read(
         raw.connect(str(instance.http_socket))
         whole = request + PING
         raw.sendall(whole[:cut])
-        time.sleep(0.002)
+        time.sleep(0.002)  # so that the two parts come apart; nothing tells when the server has read the first
         raw.sendall(whole[cut:])
         received = _read_until(raw, PONG)
         assert received.startswith(b"HTTP/1.1 101")

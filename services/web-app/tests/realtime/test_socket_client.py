@@ -24,6 +24,7 @@ class Transport(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.ended: list[str] = []
+        self.aborted = asyncio.Event()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Take note of nothing."""
@@ -40,6 +41,7 @@ class Transport(asyncio.Transport):
 
     def abort(self) -> None:
         self.ended.append("aborted")
+        self.aborted.set()
 
 
 class Connected:
@@ -106,7 +108,7 @@ async def test_a_client_that_must_go_is_told_why_and_cut_off_in_time(
     connected.client.close(CloseCode.SIGNED_OUT)
     assert connected.transport.written == [b"\x88\x02\x0f\xa1"]
     assert len(connected.manager) == 0
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(connected.transport.aborted.wait(), 5)
     assert connected.transport.ended == ["closed", "aborted"]
 
 
