@@ -71,7 +71,6 @@ class Reader:
             if frame is None:
                 self._rest = whole
                 return
-            self._rest = b""
             received = self._take(frame)
             if received is not None:
                 yield received
