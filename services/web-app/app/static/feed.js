@@ -2,12 +2,13 @@
  * The event feed: a WebSocket that comes back, with polling in its place while it cannot.
  *
  * The feed owns one cursor: the id up to which everything was seen. Socket and polling both continue from it, so a
- * reconnect or a change between them neither loses nor repeats an event.
+ * reconnect or a change between them neither loses nor repeats an event. This file and backoff.js are all that another
+ * page or program needs; docs/client.md has examples.
  */
 
 import { backoff } from "./backoff.js";
 
-/** @import { Envelope } from "./types.js" */
+/** @import { Envelope } from "./messages.js" */
 
 export const TRIES = 5;
 export const POLL_INTERVAL = 30_000;
@@ -23,12 +24,29 @@ const REMEMBERED_IDS = 2000;
 /** Close codes that ask for something else than coming back with the cursor, as 1006, 1012 and 4008 do. */
 const CLOSE = { signedOut: 4001, rights: 4003, abuse: 4009, limit: 4029 };
 
+/** How long an answer to a GET may take. */
+const REQUEST_LIMIT = 15_000;
+
 /**
- * @typedef {{ kind: "connecting" }
- *   | { kind: "live" }
- *   | { kind: "reconnecting", retryAt: number }
- *   | { kind: "polling", why: "socket" | "server" | "limit" }
- *   | { kind: "signed_out" }} Status
+ * How the feed is. `staleSince` (milliseconds since 1970) says since when something may be missing from what was handed
+ * on; null while nothing is.
+ *
+ * - `connecting`: a socket is being opened, or everything loaded anew
+ * - `catching_up`: what was missed is being read; `left` is how many events are still to come, null where unknown
+ * - `live`: events come at once
+ * - `delayed`: events come up to 2 s late, because the server is not woken and looks for them every second
+ * - `stale`: the socket is open, but the server cannot read its event log
+ * - `reconnecting`: the socket was lost; the next try is at `retryAt`
+ * - `polling`: no socket gets through (`socket`), too many are open (`limit`), or nothing gets through (`server`)
+ * - `signed_out`: the end; nothing is tried again
+ *
+ * @typedef {{ kind: "connecting", staleSince: number | null }
+ *   | { kind: "catching_up", left: number | null, staleSince: number | null }
+ *   | { kind: "live" | "delayed", staleSince: null }
+ *   | { kind: "stale", staleSince: number }
+ *   | { kind: "reconnecting", retryAt: number, staleSince: number }
+ *   | { kind: "polling", why: "socket" | "server" | "limit", staleSince: number | null }
+ *   | { kind: "signed_out", staleSince: number }} Status
  *
  * @typedef {object} Answer
  * @property {number} status  0 when the server was not reached
@@ -36,21 +54,32 @@ const CLOSE = { signedOut: 4001, rights: 4003, abuse: 4009, limit: 4029 };
  * @property {number | null} retryAfter  seconds
  *
  * @typedef {object} Options
- * @property {string} cursor  what the page shows is true at this id
- * @property {(event: Envelope) => void} onEvent
- * @property {(status: Status) => void} onStatus
- * @property {() => Promise<string>} onResync  loads everything anew; returns the cursor it is true at
- * @property {(url: string) => WebSocket} openSocket
- * @property {(path: string) => Promise<Answer>} request  a GET that never rejects
+ * @property {string} [cursor]  what the caller has is true at this id; without it, `onResync` is asked first
+ * @property {(event: Envelope) => void} onEvent  each event once, in order; ignore types that you do not know
+ * @property {(status: Status) => void} [onStatus]  each change
+ * @property {() => Promise<string>} onResync  loads everything anew; returns the cursor it is true at. Rejects with an
+ *   error whose `status` is 401 when nobody is signed in
+ * @property {string} [url]  where the server is; by default where the page came from
+ * @property {Record<string, string>} [headers]  what programs sign in with; a browser's sockets cannot send any
+ * @property {(path: string) => WebSocket} [openSocket]
+ * @property {(path: string) => Promise<Answer>} [request]  a GET that never rejects
  * @property {() => number} [random]
  */
 
 /** Follows the server's events until `stop`. */
 export class Feed {
-  /** @type {Options} */ #options;
-  /** @type {() => number} */ #random;
-  /** @type {string} */ #cursor;
-  /** @type {Status} */ #status = { kind: "connecting" };
+  #options;
+  #openSocket;
+  #request;
+  #random;
+  /** @type {string | undefined} */ #cursor;
+  /** What was told last. @type {Status | null} */ #status = null;
+  /** How the server itself is, as its last heartbeat said. @type {"live" | "delayed" | "stale"} */ #server = "live";
+  /** When everything that had happened had been handed on, for all we know. */
+  #trueAt = Date.now();
+  /** Whether something may have happened since. */
+  #behind = false;
+  /** Missed events that are still to come over this socket; null before it is known. @type {number | null} */ #left = null;
   /** @type {WebSocket | null} */ #socket = null;
   /** @type {Set<string>} */ #seen = new Set();
   #failures = 0;
@@ -61,6 +90,7 @@ export class Feed {
   #round = 0;
   #polling = false;
   /** @type {"socket" | "limit"} */ #why = "socket";
+  /** Whether the last poll was answered; null before the first answer. @type {boolean | null} */ #reached = null;
   /** Grows whenever polling stops, so that an answer on its way is dropped. */
   #pollRound = 0;
   #timers = {
@@ -72,22 +102,29 @@ export class Feed {
 
   /** @param {Options} options */
   constructor(options) {
+    const { url = globalThis.location?.origin, headers } = options;
     this.#options = options;
+    this.#openSocket = options.openSocket ?? ((/** @type {string} */ path) => openSocket(url, path, headers));
+    this.#request = options.request ?? ((/** @type {string} */ path) => request(url, path, headers));
     this.#random = options.random ?? Math.random;
     this.#cursor = options.cursor;
   }
 
+  /** The id up to which everything was handed on. A feed that is made with it later goes on from here. */
   get cursor() {
     return this.#cursor;
   }
 
+  /** @returns {Status} */
   get status() {
-    return this.#status;
+    return this.#status ?? { kind: "connecting", staleSince: null };
   }
 
+  /** Connect, and stay connected. */
   start() {
     this.#stopped = false;
-    this.#connect();
+    if (this.#cursor === undefined) void this.#resync();
+    else this.#connect();
   }
 
   /** Close the socket and do nothing more. */
@@ -115,10 +152,12 @@ export class Feed {
     this.#round += 1;
     this.#timers.retry.clear();
     this.#drop();
-    if (!this.#polling) this.#tell({ kind: "connecting" });
-    const socket = this.#options.openSocket(`/api/ws?since=${encodeURIComponent(this.#cursor)}`);
+    if (!this.#polling) this.#tell({ kind: "connecting", staleSince: this.#staleSince });
+    const socket = this.#openSocket(`/api/ws?since=${encodeURIComponent(this.#cursor ?? "")}`);
     let opened = false;
     this.#socket = socket;
+    this.#server = "live";
+    this.#left = null;
     this.#timers.silence.set(HANDSHAKE_LIMIT, () => this.#lost());
     socket.onopen = () => {
       opened = true;
@@ -138,18 +177,18 @@ export class Feed {
    */
   #read(text) {
     this.#timers.silence.set(SILENCE_LIMIT, () => this.#lost());
-    if (text === "pong") return;
+    if (text === "pong") return this.#fresh();
     const message = parse(text);
     if (!message) return;
     switch (message.type) {
       case "hello":
-        return;
+        return this.#tellHealth();
       case "resumed":
-        return this.#live();
+        return this.#resumed(message.data);
       case "heartbeat":
         // The server writes in order: what came before this id has been read.
         if (message.id) this.#cursor = message.id;
-        return;
+        return this.#heard(message.data);
       case "resync_required":
         return void this.#resync();
       case "reconnect":
@@ -158,18 +197,68 @@ export class Feed {
       case "error":
         console.warn("The server refused a message of this page", message.data);
         return;
+      case "snapshot":
+        return; // Not asked for: whoever loads everything does so by `onResync`.
       default:
         this.#deliver(message);
+        this.#countDown(message);
     }
   }
 
-  #live() {
+  /**
+   * The log was read: exactly the missed events follow.
+   *
+   * @param {unknown} data
+   */
+  #resumed(data) {
+    this.#left = number(data, "events") ?? 0;
+    if (this.#left > 0) this.#behind = true;
     this.#resynced = false;
     this.#stopPolling();
-    this.#tell({ kind: "live" });
     this.#timers.stable.set(STABLE_AFTER, () => {
       this.#failures = 0;
     });
+    this.#fresh();
+  }
+
+  /**
+   * A heartbeat comes after everything that was missed. Without data (of an older server) it means that all is well.
+   *
+   * @param {unknown} data
+   */
+  #heard(data) {
+    const state = Object(data).state;
+    if (state === "stale" && this.#server !== "stale") this.#trueAt = Date.now() - (number(data, "age") ?? 0) * 1000;
+    this.#server = state === "stale" || state === "delayed" ? state : "live";
+    if (this.#left !== null) this.#left = 0;
+    this.#fresh();
+  }
+
+  /** @param {Envelope} message */
+  #countDown({ type, id, data }) {
+    const events = id === undefined ? 0 : type === "digest" ? (number(data, "events") ?? 1) : 1;
+    if (this.#left) this.#left = Math.max(0, this.#left - events);
+    this.#fresh();
+  }
+
+  /** Something came from the server: unless it is behind itself, or something is still to come, nothing is missing. */
+  #fresh() {
+    if (this.#left === 0 && this.#server !== "stale") {
+      this.#behind = false;
+      this.#trueAt = Date.now();
+    }
+    this.#tellHealth();
+  }
+
+  /** Tell how the open socket is. */
+  #tellHealth() {
+    if (this.#server === "stale") this.#tell({ kind: "stale", staleSince: this.#trueAt });
+    else if (this.#left !== 0) this.#tell({ kind: "catching_up", left: this.#left, staleSince: this.#staleSince });
+    else this.#tell({ kind: this.#server, staleSince: null });
+  }
+
+  get #staleSince() {
+    return this.#behind ? this.#trueAt : null;
   }
 
   /**
@@ -205,7 +294,7 @@ export class Feed {
     if (opened) return this.#fail();
     // A browser does not say why a handshake was refused. This tells "sign in again" from "no network".
     const round = this.#round;
-    const answer = await this.#options.request("/api/auth/me");
+    const answer = await this.#request("/api/auth/me");
     if (this.#round !== round) return;
     if (answer.status === 401) return this.#signOut();
     this.#fail((answer.retryAfter ?? 0) * 1000);
@@ -227,7 +316,9 @@ export class Feed {
   #retryIn(delay) {
     if (this.#stopped) return;
     this.#round += 1;
-    if (!this.#polling) this.#tell({ kind: "reconnecting", retryAt: Date.now() + delay });
+    this.#behind = true;
+    if (this.#polling) this.#tellPolling();
+    else this.#tell({ kind: "reconnecting", retryAt: Date.now() + delay, staleSince: this.#trueAt });
     this.#timers.retry.set(delay, () => this.#connect());
   }
 
@@ -242,7 +333,7 @@ export class Feed {
     this.#why = why;
     if (!this.#polling) {
       this.#polling = true;
-      this.#tell({ kind: "polling", why });
+      this.#reached = null;
       this.#poll();
     }
     this.#retryIn(POLL_INTERVAL * (0.5 + this.#random() / 2));
@@ -252,6 +343,11 @@ export class Feed {
     this.#polling = false;
     this.#pollRound += 1;
     this.#timers.poll.clear();
+  }
+
+  #tellPolling() {
+    if (this.#reached) this.#tell({ kind: "polling", why: this.#why, staleSince: null });
+    else if (this.#reached === false) this.#tell({ kind: "polling", why: "server", staleSince: this.#trueAt });
   }
 
   #poll() {
@@ -266,20 +362,24 @@ export class Feed {
    * @param {number} round
    */
   async #readMissed(round) {
-    for (;;) {
+    for (let page = 0; ; page += 1) {
       const before = this.#cursor;
-      const answer = await this.#options.request(`/api/notifications?since=${encodeURIComponent(this.#cursor)}`);
+      const askedAt = Date.now();
+      const answer = await this.#request(`/api/notifications?since=${encodeURIComponent(before ?? "")}`);
       if (this.#pollRound !== round) return;
       if (answer.status === 401) return this.#signOut();
       if (answer.status === 410) return this.#resync();
-      const answered = answer.status === 200;
-      this.#tell({ kind: "polling", why: answered ? this.#why : "server" });
-      if (!answered || !Array.isArray(answer.body?.items)) return;
+      this.#reached = answer.status === 200 && Array.isArray(answer.body?.items);
+      if (!this.#reached) return this.#tellPolling();
       for (const event of answer.body.items) this.#deliver(event);
       const next = answer.body.next;
-      if (typeof next !== "string" || next === before) return;
-      this.#cursor = next;
-      if (answer.body.items.length === 0) return;
+      if (typeof next === "string") this.#cursor = next;
+      if (next === this.#cursor && next !== before && answer.body.items.length > 0) {
+        if (page > 0) this.#tell({ kind: "catching_up", left: null, staleSince: this.#trueAt });
+        continue;
+      }
+      this.#trueAt = askedAt;
+      return this.#tellPolling();
     }
   }
 
@@ -289,7 +389,8 @@ export class Feed {
     this.#drop();
     this.#stopPolling();
     this.#timers.retry.clear();
-    this.#tell({ kind: "connecting" });
+    this.#tell({ kind: "connecting", staleSince: this.#staleSince });
+    const askedAt = Date.now();
     try {
       this.#cursor = await this.#options.onResync();
     } catch (error) {
@@ -297,6 +398,8 @@ export class Feed {
       return this.#fail();
     }
     if (this.#stopped) return;
+    this.#trueAt = askedAt;
+    this.#behind = false;
     const again = this.#resynced;
     this.#resynced = true;
     if (!again) return this.#connect();
@@ -308,7 +411,7 @@ export class Feed {
   #signOut() {
     if (this.#stopped) return;
     this.stop();
-    this.#tell({ kind: "signed_out" });
+    this.#tell({ kind: "signed_out", staleSince: this.#trueAt });
   }
 
   /** Close the socket, if any, and hear nothing more from it. */
@@ -326,9 +429,9 @@ export class Feed {
 
   /** @param {Status} status */
   #tell(status) {
-    const same = status.kind === this.#status.kind && status.kind !== "reconnecting" && status.kind !== "polling";
+    if (JSON.stringify(status) === JSON.stringify(this.#status)) return;
     this.#status = status;
-    if (!same || status.kind === "connecting") this.#options.onStatus(status);
+    this.#options.onStatus?.(status);
   }
 }
 
@@ -374,6 +477,49 @@ function parse(text) {
 
 /** @param {unknown} data */
 function reconnectDelay(data) {
-  const delay = typeof data === "object" && data !== null && "after_ms" in data ? data.after_ms : 0;
-  return typeof delay === "number" && delay > 0 ? Math.min(delay, POLL_INTERVAL) : 0;
+  return Math.min(Math.max(0, number(data, "after_ms") ?? 0), POLL_INTERVAL);
+}
+
+/**
+ * @param {unknown} data
+ * @param {string} name
+ * @returns {number | null}
+ */
+function number(data, name) {
+  const value = Object(data)[name];
+  return typeof value === "number" ? value : null;
+}
+
+/**
+ * @param {string} url
+ * @param {string} path
+ * @param {Record<string, string>} [headers]
+ * @returns {WebSocket}
+ */
+function openSocket(url, path, headers) {
+  const address = new URL(path, url.replace(/^http/, "ws"));
+  // Not in the standard, but what WebSockets of programs take; a browser is never given it.
+  return headers ? new WebSocket(address, /** @type {any} */ ({ headers })) : new WebSocket(address);
+}
+
+/**
+ * @param {string} url
+ * @param {string} path
+ * @param {Record<string, string>} [headers]
+ * @returns {Promise<Answer>}
+ */
+async function request(url, path, headers) {
+  try {
+    const response = await fetch(new URL(path, url), {
+      headers: headers ?? {},
+      signal: AbortSignal.timeout(REQUEST_LIMIT),
+      cache: "no-store",
+    });
+    const wait = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
+    // An error tells everything by its status; its body may be a proxy's page.
+    const body = response.ok ? await response.json() : null;
+    return { status: response.status, body, retryAfter: Number.isNaN(wait) ? null : wait };
+  } catch {
+    return { status: 0, body: null, retryAfter: null };
+  }
 }

@@ -4,7 +4,7 @@ import { el, icon, need, reconcile, timeElement } from "./dom.js";
 import { resultView } from "./result.js";
 import { scheduleInWords } from "./schedule.js";
 import { duration, parseTime } from "./time.js";
-import { outcome } from "./verdict.js";
+import { outcome, phaseInWords } from "./verdict.js";
 
 /** @import { Overview, Run, Task } from "./types.js" */
 
@@ -135,11 +135,31 @@ function runningRow(run) {
     cell(
       "State",
       "state",
-      started
-        ? el("span", { class: "verdict calm" }, el("span", { class: "spinner", "aria-hidden": "true" }), "Scanning")
-        : el("span", { class: "verdict calm" }, icon("polling"), "Queued"),
+      el(
+        "span",
+        { class: "verdict calm" },
+        started ? el("span", { class: "spinner", "aria-hidden": "true" }) : icon("polling"),
+        started ? phaseInWords(run.progress?.phase) : "Queued",
+      ),
+      started && progressBar(run),
     ),
     cell("Elapsed", "number", timeElement((started && run.started_at) || run.created_at, "elapsed")),
+  );
+}
+
+/**
+ * Only with a share: a bar that says nothing is left out.
+ *
+ * @param {Run} run
+ */
+function progressBar({ task_name, progress }) {
+  if (!progress || progress.percent === null) return null;
+  const value = String(progress.percent);
+  return el(
+    "div",
+    { class: "progress" },
+    el("progress", { max: "100", value, "aria-label": `Progress of ${task_name}` }),
+    el("span", { class: "quiet" }, `${value} %`),
   );
 }
 

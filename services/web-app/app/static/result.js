@@ -3,7 +3,7 @@
 import { el, icon } from "./dom.js";
 import { counts, explanation, headline, outcome } from "./verdict.js";
 
-/** @import { ResultData, RunStatus } from "./types.js" */
+/** @import { Digest, ResultData, RunStatus } from "./types.js" */
 /** @import { Outcome } from "./verdict.js" */
 
 /** @type {Record<Outcome, { icon: string, tone: string }>} */
@@ -24,6 +24,15 @@ const LOOKS = {
  */
 export function tone(status, result) {
   return LOOKS[outcome(status, result)].tone;
+}
+
+/**
+ * How many updates at once look: as the one among them that asks most of the reader.
+ *
+ * @param {Digest} digest
+ */
+export function digestTone({ vulnerabilities, not_assessed, assessed }) {
+  return LOOKS[vulnerabilities > 0 ? "found" : not_assessed > 0 ? "not_assessed" : assessed > 0 ? "clean" : "other"];
 }
 
 /**

@@ -2,18 +2,20 @@
 
 import { ApiError, get, post } from "./api.js";
 import { ConnectionView } from "./connection.js";
+import { DigestDialog } from "./digest.js";
 import { el, need, tick } from "./dom.js";
 import { Feed } from "./feed.js";
 import { FindingsDialog } from "./findings.js";
+import { Refresher } from "./refresh.js";
 import { render } from "./render.js";
-import { isFinal, isRunEvent, isTaskUpdate, reduce } from "./state.js";
+import { isDigest, isFinal, isRunEvent, isTaskUpdate, reduce } from "./state.js";
 import { TaskForm } from "./task_form.js";
 import { parseTime } from "./time.js";
 import { Toasts } from "./toasts.js";
 
 /** @import { Envelope, Overview, Task } from "./types.js" */
 /** @import { Action } from "./state.js" */
-/** @import { Answer, Status } from "./feed.js" */
+/** @import { Status } from "./feed.js" */
 
 const TASKS_REFRESH = 30_000;
 /** A due time may be this long ago before the page asks for the next one; spread, so that pages do not ask at once. */
@@ -24,6 +26,8 @@ let state = JSON.parse(need("state", HTMLScriptElement).text);
 /** @type {Set<number>} */
 const starting = new Set();
 let tasksLoadedAt = Date.now();
+/** What happens while everything is asked for anew: the answer may be older. @type {Action[] | null} */
+let meanwhile = null;
 
 const connection = new ConnectionView();
 const toasts = new Toasts(need("toasts", HTMLElement));
@@ -32,23 +36,23 @@ const taskForm = new TaskForm((task) => {
   dispatch({ type: "task_created", task });
   toasts.showSuccess("Task created", `${task.name} scans ${task.host_name}.`);
 });
-const feed = new Feed({
-  cursor: state.cursor,
-  onEvent: receive,
-  onStatus: showStatus,
-  onResync: reload,
-  openSocket,
-  request,
-});
+const digests = new DigestDialog();
+const lists = new Refresher(reload);
+const feed = new Feed({ cursor: state.cursor, onEvent: receive, onStatus: showStatus, onResync: reload, openSocket });
 
 /** @param {Action} action */
 function dispatch(action) {
+  meanwhile?.push(action);
   state = reduce(state, action);
   render(state, starting);
 }
 
 /** @param {Envelope} event */
 function receive(event) {
+  if (isDigest(event)) {
+    toasts.showDigest(event);
+    lists.ask();
+  }
   if (isTaskUpdate(event) && (isFinal(event.data.status) || !isRunEvent(event))) toasts.showUpdate(event);
   dispatch({ type: "event", event });
 }
@@ -66,8 +70,16 @@ function showStatus(status) {
 }
 
 async function reload() {
+  /** @type {Action[]} */
+  const since = [];
+  meanwhile = since;
   const overview = await get("/api/overview");
-  dispatch({ type: "loaded", overview });
+  // The answer to a later question is on its way otherwise, and knows more.
+  if (meanwhile === since) {
+    meanwhile = null;
+    state = since.reduce(reduce, reduce(state, { type: "loaded", overview }));
+    render(state, starting);
+  }
   return overview.cursor;
 }
 
@@ -76,19 +88,6 @@ function openSocket(path) {
   const socket = new WebSocket(new URL(path, location.href.replace(/^http/, "ws")));
   Object.assign(window, { ws: socket });
   return socket;
-}
-
-/**
- * @param {string} path
- * @returns {Promise<Answer>}
- */
-async function request(path) {
-  try {
-    return { status: 200, body: await get(path), retryAfter: null };
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    return { status: error.status, body: null, retryAfter: error.retryAfter };
-  }
 }
 
 /** @param {number} taskId */
@@ -158,7 +157,7 @@ for (const button of document.querySelectorAll("dialog [data-action=close]")) {
 }
 addEventListener("online", () => feed.wake());
 addEventListener("pageshow", (event) => event.persisted && feed.wake());
-document.addEventListener("visibilitychange", () => document.hidden || feed.wake());
+document.addEventListener("visibilitychange", () => document.hidden || (feed.wake(), lists.wake()));
 setInterval(() => {
   tick();
   connection.tick();
@@ -169,3 +168,4 @@ render(state, starting);
 connection.show(feed.status);
 feed.start();
 void findings.follow();
+void digests.follow();

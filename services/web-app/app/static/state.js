@@ -2,7 +2,7 @@
 
 import { parseTime } from "./time.js";
 
-/** @import { Envelope, Overview, Run, Task, TaskEvent, TaskUpdate } from "./types.js" */
+/** @import { DigestEvent, Envelope, Overview, ProgressEvent, Run, Task, TaskEvent, TaskProgress, TaskUpdate } from "./types.js" */
 
 export const RECENT_LIMIT = 50;
 
@@ -24,7 +24,7 @@ export const RECENT_LIMIT = 50;
 export function reduce(state, action) {
   switch (action.type) {
     case "loaded":
-      return action.overview;
+      return withKnownProgress(action.overview, state);
     case "tasks_loaded":
       return { ...state, tasks: action.tasks.map((task) => withLaterRun(task, state.tasks)) };
     case "task_created":
@@ -32,6 +32,7 @@ export function reduce(state, action) {
     case "run_accepted":
       return knows(state, action.run.id) ? state : { ...state, running: byId([...state.running, action.run]) };
     case "event":
+      if (isProgress(action.event)) return withProgress(state, action.event.data);
       return isRunEvent(action.event) ? withEvent(state, action.event.data) : state;
   }
 }
@@ -41,7 +42,31 @@ export function reduce(state, action) {
  * @returns {event is TaskEvent}
  */
 export function isTaskUpdate(event) {
-  return event.type === "task_update" && typeof event.data === "object" && event.data !== null && "task_run_id" in event.data;
+  return event.type === "task_update" && has(event.data, "task_run_id");
+}
+
+/**
+ * @param {Envelope} event
+ * @returns {event is ProgressEvent}
+ */
+export function isProgress(event) {
+  return event.type === "task_progress" && has(event.data, "phase");
+}
+
+/**
+ * @param {Envelope} event
+ * @returns {event is DigestEvent}
+ */
+export function isDigest(event) {
+  return event.type === "digest" && has(event.data, "events");
+}
+
+/**
+ * @param {unknown} data
+ * @param {string} name
+ */
+function has(data, name) {
+  return typeof data === "object" && data !== null && name in data;
 }
 
 /**
@@ -67,6 +92,7 @@ export function isFinal(status) {
  */
 function withEvent(state, data) {
   const known = [...state.running, ...state.recent].find((run) => run.id === data.task_run_id);
+  if (known && tellsNothingNew(data, known)) return state;
   const run = withUpdate(known, data);
   const running = state.running.filter((other) => other.id !== run.id);
   const recent = state.recent.filter((other) => other.id !== run.id);
@@ -77,6 +103,41 @@ function withEvent(state, data) {
     recent: [run, ...recent].slice(0, RECENT_LIMIT),
     tasks: state.tasks.map((task) => (task.id === run.task_id ? { ...task, last_run: run } : task)),
   };
+}
+
+/**
+ * Whether a list that was loaded meanwhile knows more than an update does, or as much. All these times are the database's.
+ *
+ * @param {TaskUpdate} data
+ * @param {Run} known
+ */
+function tellsNothingNew(data, known) {
+  const at = parseTime(data.timestamp);
+  const changed = parseTime(known.finished_at ?? known.started_at ?? known.created_at);
+  return at < changed || (at === changed && data.status === known.status);
+}
+
+/**
+ * How far a run is; the latest wins. One that is not running here has ended, or will be told of by an update.
+ *
+ * @param {Overview} state
+ * @param {TaskProgress} data
+ * @returns {Overview}
+ */
+function withProgress(state, data) {
+  if (!state.running.some((run) => run.id === data.task_run_id)) return state;
+  const progress = { phase: data.phase, percent: data.percent ?? null };
+  return { ...state, running: state.running.map((run) => (run.id === data.task_run_id ? { ...run, progress } : run)) };
+}
+
+/**
+ * @param {Overview} overview
+ * @param {Overview} known
+ * @returns {Overview}
+ */
+function withKnownProgress(overview, known) {
+  const progress = new Map(known.running.map((run) => [run.id, run.progress]));
+  return { ...overview, running: overview.running.map((run) => ({ progress: progress.get(run.id) ?? null, ...run })) };
 }
 
 /**

@@ -4,6 +4,8 @@ const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
+const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+const dayAndClock = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const exact = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
 
 /**
@@ -57,6 +59,16 @@ export function duration(milliseconds) {
  */
 export function exactTime(milliseconds) {
   return exact.format(milliseconds);
+}
+
+/**
+ * A time to the second in the reader's zone; with its day when that was not less than half a day ago.
+ *
+ * @param {number} milliseconds
+ * @param {number} now milliseconds
+ */
+export function clockTime(milliseconds, now) {
+  return (now - milliseconds < (DAY / 2) * 1000 ? clock : dayAndClock).format(milliseconds);
 }
 
 /** @param {number} number */

@@ -4,11 +4,12 @@
  * F8 moves the focus to the newest one and back; Escape dismisses the one that has the focus.
  */
 
+import { digestAddress } from "./digest.js";
 import { el, icon } from "./dom.js";
-import { resultView, tone } from "./result.js";
-import { outcome } from "./verdict.js";
+import { badges, digestTone, resultView, tone } from "./result.js";
+import { digestHeadline, digestSummary, outcome } from "./verdict.js";
 
-/** @import { Envelope, TaskUpdate } from "./types.js" */
+/** @import { DigestEvent, Envelope, TaskUpdate } from "./types.js" */
 
 export const MOST = 5;
 export const LIFETIME = 10_000;
@@ -50,6 +51,32 @@ export class Toasts {
         isRun && el("p", {}, el("a", { class: "link", href: `#run-${data.task_run_id}` }, link)),
       ],
       !failed,
+    );
+  }
+
+  /**
+   * Tell of many runs at once, if any of them ended.
+   *
+   * @param {DigestEvent} event
+   */
+  showDigest({ id, data }) {
+    const title = digestHeadline(data);
+    if (!title) return;
+    const look = digestTone(data);
+    const { assessed, unassessed, besides } = digestSummary(data);
+    this.#add(
+      "group",
+      `toast ${look.tone}`,
+      { "data-event-id": id, "data-digest": "" },
+      [
+        el("p", { class: "toast-title" }, icon(look.icon), title),
+        assessed && el("p", {}, assessed),
+        badges({ ...data, critical: 0, verdict: "assessed" }),
+        unassessed && el("p", {}, unassessed),
+        besides && el("p", { class: "quiet" }, besides),
+        el("p", {}, el("a", { class: "link", href: digestAddress(data.since, id) }, "Show the runs")),
+      ],
+      true,
     );
   }
 

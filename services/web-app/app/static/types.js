@@ -5,22 +5,17 @@
  * @typedef {{ id: number, name: string, role: Role }} User
  * @typedef {{ id: number, name: string }} Host
  *
- * @typedef {"critical" | "high" | "medium" | "low" | "unknown"} Severity
- * @typedef {"queued" | "started" | "success" | "failed" | "cancelled"} RunStatus
- * @typedef {{ code: string, sentence: string }} Reason
- *
- * What a run found. Counts are numbers only when `verdict` is "assessed".
- * @typedef {object} ResultData
- * @property {number | null} [scan_id]
- * @property {"assessed" | "not_assessed" | "failed"} [verdict]
- * @property {number | null} [vulnerabilities]
- * @property {number | null} [critical]
- * @property {number | null} [high]
- * @property {number | null} [medium]
- * @property {number | null} [low]
- * @property {number | null} [unknown]
- * @property {Reason | null} [reason]
- * @property {boolean} [demo]  true when the counts come from the demo database
+ * @typedef {import("./messages.js").Severity} Severity
+ * @typedef {import("./messages.js").RunStatus} RunStatus
+ * @typedef {import("./messages.js").Reason} Reason
+ * @typedef {import("./messages.js").ResultData} ResultData
+ * @typedef {import("./messages.js").TaskUpdate} TaskUpdate
+ * @typedef {import("./messages.js").TaskProgress} TaskProgress
+ * @typedef {import("./messages.js").Digest} Digest
+ * @typedef {import("./messages.js").Envelope} Envelope
+ * @typedef {import("./messages.js").TaskEvent} TaskEvent
+ * @typedef {import("./messages.js").ProgressEvent} ProgressEvent
+ * @typedef {import("./messages.js").DigestEvent} DigestEvent
  *
  * @typedef {object} Run
  * @property {number} id
@@ -35,6 +30,9 @@
  * @property {string | null} started_at
  * @property {string | null} finished_at
  * @property {ResultData} result_data
+ * @property {Progress | null} [progress]  of a run that goes on
+ *
+ * @typedef {{ phase: string, percent: number | null }} Progress
  *
  * @typedef {object} Task
  * @property {number} id
@@ -56,20 +54,6 @@
  * @property {Task[]} tasks
  * @property {Run[]} running
  * @property {Run[]} recent  newest first, at most 50
- *
- * @typedef {object} TaskUpdate
- * @property {number} task_id
- * @property {number} task_run_id
- * @property {RunStatus} status
- * @property {string} task_name
- * @property {ResultData} result_data
- * @property {string} timestamp  UTC, without a zone
- * @property {number | null} [host_id]
- * @property {string | null} [host_name]
- *
- * An event has an `id`; one that an administrator sent by hand has none.
- * @typedef {{ type: string, id?: string, data: unknown }} Envelope
- * @typedef {{ type: "task_update", id?: string, data: TaskUpdate }} TaskEvent
  *
  * @typedef {object} Finding
  * @property {string} cve_id

@@ -1,6 +1,6 @@
 /** What a finished run says, in words. A number of vulnerabilities is only ever said of an assessed host. */
 
-/** @import { ResultData, RunStatus, Severity } from "./types.js" */
+/** @import { Digest, ResultData, RunStatus, Severity } from "./types.js" */
 
 /** @type {readonly Severity[]} */
 export const SEVERITIES = ["critical", "high", "medium", "low", "unknown"];
@@ -74,4 +74,74 @@ export function explanation(status, result) {
 export function counts(result) {
   if (result.verdict !== "assessed") return [];
   return SEVERITIES.map((severity) => ({ severity, count: result[severity] ?? 0 })).filter(({ count }) => count > 0);
+}
+
+/** What the phases of a scan are called; one that is not in here is shown by its name. @type {Record<string, string>} */
+const PHASES = {
+  starting: "Starting",
+  validating: "Checking the settings",
+  connecting: "Connecting to the host",
+  connected: "Connected to the host",
+  detecting_platform: "Detecting the platform",
+  collecting_packages: "Collecting packages",
+  loading: "Loading the packages",
+  matching: "Matching with vulnerabilities",
+  matched: "Storing the result",
+};
+
+/** @param {string | undefined} phase  undefined: not told yet */
+export function phaseInWords(phase) {
+  if (!phase) return "Scanning";
+  const words = PHASES[phase] ?? phase.replaceAll("_", " ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/**
+ * The headline of many updates at once; "" when none of them ended a run.
+ *
+ * @param {Digest} digest
+ */
+export function digestHeadline({ success, cancelled }) {
+  if (success > 0) return `${counted(success, "scan")} finished`;
+  return cancelled > 0 ? `${counted(cancelled, "scan")} cancelled` : "";
+}
+
+/**
+ * What the updates of a digest were, so that the numbers add up: the scans that finished are assessed, not assessed or
+ * without a verdict; the other updates are told besides.
+ *
+ * @param {Digest} digest
+ * @returns {{ assessed: string, unassessed: string, besides: string }} each "" where there is nothing to say
+ */
+export function digestSummary({ success, cancelled, assessed, not_assessed, vulnerabilities, queued, started }) {
+  const found = vulnerabilities === 0 ? "no known vulnerabilities" : vulnerabilities === 1 ? "1 vulnerability" : `${vulnerabilities} vulnerabilities`;
+  const besides = enumerate([
+    [success > 0 ? cancelled : 0, "cancelled"],
+    [queued, "queued"],
+    [started, "started"],
+  ]);
+  return {
+    assessed: assessed > 0 ? `${assessed} assessed: ${found}` : "",
+    unassessed: enumerate([
+      [not_assessed, "not assessed"],
+      [success - assessed - not_assessed, "without a verdict"],
+    ]),
+    besides: besides && `Besides: ${besides}`,
+  };
+}
+
+/** @param {[number, string][]} parts */
+function enumerate(parts) {
+  return parts
+    .filter(([count]) => count > 0)
+    .map(([count, what]) => `${count} ${what}`)
+    .join(", ");
+}
+
+/**
+ * @param {number} number
+ * @param {string} noun
+ */
+function counted(number, noun) {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }

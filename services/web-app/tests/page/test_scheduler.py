@@ -304,7 +304,7 @@ def test_the_page_is_usable_by_keyboard(world: World, open_page: OpenPage) -> No
     page = open_page()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the tasks")).to_be_focused()
-    for name in ("Sign out", "New task", "Run Scan vuls-target-1"):
+    for name in ("Connection: Live", "Sign out", "New task", "Run Scan vuls-target-1"):
         page.keyboard.press("Tab")
         expect(page.get_by_role("button", name=name)).to_be_focused()
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"

@@ -19,12 +19,20 @@ class Peer {
     this.url = url;
   }
 
-  /** Accept, and say that nothing was missed. */
-  accept() {
+  /** Accept, and say how many events were missed. */
+  accept(events = 0) {
     this.readyState = 1;
     this.onopen?.();
     this.say({ type: "hello", id: "e-99", data: {} });
-    this.say({ type: "resumed", id: "e-99", data: { events: 0 } });
+    this.say({ type: "resumed", id: "e-99", data: { events } });
+  }
+
+  /**
+   * @param {string} id
+   * @param {unknown} [data]
+   */
+  beat(id, data) {
+    this.say({ type: "heartbeat", id, ...(data === undefined ? {} : { data }) });
   }
 
   /** @param {unknown} message */
@@ -132,9 +140,9 @@ test("the state is live only after the server said that nothing is missing", () 
   bench.peer.readyState = 1;
   bench.peer.onopen?.();
   bench.peer.say({ type: "hello", id: "e-9", data: {} });
-  assert.deepEqual(bench.kinds, ["connecting"]);
+  assert.deepEqual(bench.kinds, ["connecting", "catching_up"]);
   bench.peer.say({ type: "resumed", id: "e-9", data: { events: 0 } });
-  assert.deepEqual(bench.kinds, ["connecting", "live"]);
+  assert.deepEqual(bench.kinds, ["connecting", "catching_up", "live"]);
 });
 
 test("hello and resumed do not move the cursor past events that are still to come", () => {
@@ -284,14 +292,14 @@ test("an answer to a poll that comes after the socket is dropped", async () => {
 test("polling says so when the server cannot be reached either", async () => {
   bench.answer = () => ({ status: 0, body: null, retryAfter: null });
   await bench.refuseUntilPolling();
-  assert.deepEqual(bench.statuses.at(-1), { kind: "polling", why: "server" });
+  assert.deepEqual(bench.statuses.at(-1), { kind: "polling", why: "server", staleSince: 0 });
 });
 
 test("too many connections of one user end in polling at once, with the reason", async () => {
   bench.peer.accept();
   bench.peer.end(4029);
   await settle();
-  assert.deepEqual(bench.statuses.at(-1), { kind: "polling", why: "limit" });
+  assert.deepEqual(bench.statuses.at(-1), { kind: "polling", why: "limit", staleSince: null });
 });
 
 for (const [name, act] of /** @type {[string, (bench: Bench) => void][]} */ ([
@@ -427,4 +435,159 @@ test("after stop nothing happens any more", async () => {
   await settle();
   assert.equal(bench.peers.length, 1);
   assert.deepEqual(bench.events, []);
+});
+
+test("missed events are counted down until the last one has come", () => {
+  bench.peer.accept(3);
+  assert.deepEqual(bench.statuses.at(-1), { kind: "catching_up", left: 3, staleSince: 0 });
+  bench.peer.say(event("e-2"));
+  bench.peer.say({ type: "task_update", data: {} }); // by hand: none of those that were missed
+  bench.peer.say({ type: "task_progress", id: "e-3", data: {} });
+  assert.deepEqual(bench.statuses.at(-1), { kind: "catching_up", left: 1, staleSince: 0 });
+  bench.peer.say(event("e-4"));
+  assert.deepEqual(bench.statuses.at(-1), { kind: "live", staleSince: null });
+});
+
+test("a digest counts for all events that it stands for, and moves the cursor", () => {
+  bench.peer.accept(42);
+  bench.peer.say({ type: "digest", id: "e-41", data: { since: "e-1", events: 40 } });
+  assert.deepEqual(bench.statuses.at(-1), { kind: "catching_up", left: 2, staleSince: 0 });
+  assert.equal(bench.feed.cursor, "e-41");
+  bench.peer.say({ type: "digest", id: "e-43", data: { since: "e-41", events: 2 } });
+  assert.equal(bench.kinds.at(-1), "live");
+  assert.equal(bench.events.length, 2);
+});
+
+test("a heartbeat ends catching up, however many were dropped from a digest", () => {
+  bench.peer.accept(42);
+  bench.peer.say({ type: "digest", id: "e-43", data: { since: "e-1", events: 40 } });
+  bench.peer.beat("e-43", { state: "live", age: 0.1 });
+  assert.equal(bench.kinds.at(-1), "live");
+});
+
+for (const [name, data, kind] of /** @type {[string, unknown, string][]} */ ([
+  ["without data, of an older server,", undefined, "live"],
+  ["with nothing in it", {}, "live"],
+  ["of a state that nobody knows", { state: "odd", age: 3 }, "live"],
+  ["that is live", { state: "live", age: 0.2 }, "live"],
+  ["that is delayed", { state: "delayed", age: 0.9 }, "delayed"],
+  ["that is stale", { state: "stale", age: 12.5 }, "stale"],
+  ["that is stale without an age", { state: "stale" }, "stale"],
+])) {
+  test(`a heartbeat ${name} makes the feed ${kind}`, () => {
+    bench.peer.accept();
+    bench.peer.beat("e-2", data);
+    assert.equal(bench.kinds.at(-1), kind);
+  });
+}
+
+test("stale is said since the server last read its log, and goes on from there with each heartbeat", () => {
+  bench.peer.accept();
+  mock.timers.tick(20_000);
+  bench.peer.beat("e-1", { state: "stale", age: 12 });
+  assert.deepEqual(bench.statuses.at(-1), { kind: "stale", staleSince: 8000 });
+  mock.timers.tick(15_000);
+  bench.peer.beat("e-1", { state: "stale", age: 27.4 });
+  assert.deepEqual(bench.statuses.at(-1), { kind: "stale", staleSince: 8000 });
+  bench.peer.beat("e-5", { state: "live", age: 0 });
+  assert.deepEqual(bench.statuses.at(-1), { kind: "live", staleSince: null });
+});
+
+test("what comes while the server is stale does not make it fresh", () => {
+  bench.peer.accept();
+  bench.peer.beat("e-1", { state: "stale", age: 0 });
+  bench.peer.say(event("e-2"));
+  bench.feed.wake();
+  bench.peer.onmessage?.({ data: "pong" });
+  assert.equal(bench.kinds.at(-1), "stale");
+});
+
+test("a silent socket is stale since its last message, until the feed is live again", async () => {
+  bench.peer.accept();
+  mock.timers.tick(7000);
+  bench.peer.beat("e-1");
+  mock.timers.tick(SILENCE_LIMIT);
+  await settle();
+  const [status] = bench.statuses.slice(-1);
+  assert.equal(status?.kind, "reconnecting");
+  assert.equal(status.staleSince, 7000);
+  mock.timers.tick(1000);
+  assert.deepEqual(bench.statuses.at(-1), { kind: "connecting", staleSince: 7000 });
+  bench.peer.accept(1);
+  assert.deepEqual(bench.statuses.at(-1), { kind: "catching_up", left: 1, staleSince: 7000 });
+  bench.peer.say(event("e-2"));
+  assert.deepEqual(bench.statuses.at(-1), { kind: "live", staleSince: null });
+});
+
+test("a page that was stale when its socket broke stays stale since then", async () => {
+  bench.peer.accept();
+  mock.timers.tick(20_000);
+  bench.peer.beat("e-1", { state: "stale", age: 12 });
+  mock.timers.tick(10_000);
+  bench.peer.end(1006);
+  await settle();
+  assert.equal(bench.statuses.at(-1)?.staleSince, 8000);
+});
+
+test("polling is stale while it fails, since the last answer", async () => {
+  let status = 200;
+  bench.answer = () => ({ status, body: { items: [], next: "e-1" }, retryAfter: null });
+  await bench.refuseUntilPolling();
+  const polled = Date.now();
+  assert.deepEqual(bench.statuses.at(-1), { kind: "polling", why: "socket", staleSince: null });
+  status = 503;
+  mock.timers.tick(POLL_INTERVAL);
+  bench.peer.end(1006);
+  await settle();
+  assert.deepEqual(bench.statuses.at(-1), { kind: "polling", why: "server", staleSince: polled });
+  status = 200;
+  mock.timers.tick(POLL_INTERVAL);
+  await settle();
+  assert.deepEqual(bench.statuses.at(-1), { kind: "polling", why: "socket", staleSince: null });
+});
+
+test("polling through several pages is catching up", async () => {
+  /** @type {Record<string, unknown>} */
+  const pages = {
+    "e-1": { items: [event("e-2")], next: "e-2" },
+    "e-2": { items: [event("e-3")], next: "e-3" },
+  };
+  bench.answer = (path) => {
+    const since = path.split("since=")[1] ?? "";
+    return { status: 200, body: pages[since] ?? { items: [], next: since }, retryAfter: null };
+  };
+  await bench.refuseUntilPolling();
+  assert.deepEqual(bench.kinds.slice(-2), ["catching_up", "polling"]);
+});
+
+for (const type of ["snapshot", "notice_of_the_future"]) {
+  test(`a ${type} that nobody asked for does no harm`, () => {
+    bench.peer.accept();
+    bench.peer.say({ type, id: "e-2", data: { cursor: "e-2" } });
+    assert.equal(bench.events.length, type === "snapshot" ? 0 : 1);
+    assert.equal(bench.kinds.at(-1), "live");
+  });
+}
+
+test("each status is told once", () => {
+  bench.peer.accept();
+  for (let beat = 0; beat < 5; beat += 1) bench.peer.beat("e-1", { state: "delayed", age: beat });
+  assert.deepEqual(bench.kinds, ["connecting", "catching_up", "live", "delayed"]);
+});
+
+test("a feed without a cursor loads everything first", async () => {
+  /** @type {string[]} */
+  const opened = [];
+  const feed = new Feed({
+    onEvent: () => {},
+    onResync: async () => "f-7",
+    openSocket: (path) => {
+      opened.push(path);
+      return /** @type {WebSocket} */ (/** @type {unknown} */ (new Peer(path)));
+    },
+  });
+  feed.start();
+  await settle();
+  assert.deepEqual(opened, ["/api/ws?since=f-7"]);
+  feed.stop();
 });

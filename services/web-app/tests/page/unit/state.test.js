@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { RECENT_LIMIT, reduce } from "../../../app/static/state.js";
 
-/** @import { Overview, Run, RunStatus, Task, TaskEvent } from "../../../app/static/types.js" */
+/** @import { Overview, ProgressEvent, Run, RunStatus, Task, TaskEvent } from "../../../app/static/types.js" */
 
 /** @type {Task} */
 const TASK = {
@@ -160,4 +160,43 @@ test("a created task is added once", () => {
   const task = { ...TASK, id: 2 };
   const state = reduce(reduce(EMPTY, { type: "task_created", task }), { type: "task_created", task });
   assert.equal(state.tasks.length, 2);
+});
+
+/**
+ * @param {string} phase
+ * @param {number | null} [percent]
+ * @returns {ProgressEvent}
+ */
+function progress(phase, percent) {
+  const data = { task_id: 1, task_run_id: 15, task_name: "Scan a", phase, timestamp: "2025-06-27T15:49:27" };
+  return { type: "task_progress", id: "e-3", data: percent === undefined ? data : { ...data, percent } };
+}
+
+test("the latest progress of a running task is kept, until the run changes its state", () => {
+  let state = after(EMPTY, update("started"));
+  for (const event of [progress("connecting"), progress("matching", 40)]) state = reduce(state, { type: "event", event });
+  assert.deepEqual(state.running[0]?.progress, { phase: "matching", percent: 40 });
+  state = reduce(state, { type: "loaded", overview: { ...EMPTY, running: [{ ...ACCEPTED, status: "started" }] } });
+  assert.deepEqual(state.running[0]?.progress, { phase: "matching", percent: 40 });
+  assert.equal(after(state, update("queued", { timestamp: "2025-06-27T15:49:28" })).running[0]?.progress, undefined);
+});
+
+for (const [name, state] of /** @type {[string, Overview][]} */ ([
+  ["unknown", EMPTY],
+  ["finished", after(EMPTY, update("success"))],
+])) {
+  test(`progress of a run that is ${name} changes no list`, () => {
+    assert.equal(reduce(state, { type: "event", event: progress("connecting") }), state);
+  });
+}
+
+test("events that a list which was loaded meanwhile knows already change nothing", () => {
+  const end = update("success", { timestamp: "2025-06-27T15:49:30.123456" });
+  const loaded = after(EMPTY, update("started"), end, update("success", { task_run_id: 16, timestamp: "2025-06-27T15:49:31" }));
+  assert.equal(after(loaded, update("queued"), update("started"), end), loaded);
+});
+
+test("a digest changes no list by itself", () => {
+  const event = { type: "digest", id: "e-9", data: { since: "e-2", events: 7 } };
+  assert.equal(reduce(EMPTY, { type: "event", event }), EMPTY);
 });

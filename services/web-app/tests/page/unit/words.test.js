@@ -2,13 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { backoff, CAP } from "../../../app/static/backoff.js";
-import { statusText } from "../../../app/static/connection.js";
+import { statusHelp, statusText } from "../../../app/static/connection.js";
 import { safeNext } from "../../../app/static/paths.js";
 import { scheduleInWords } from "../../../app/static/schedule.js";
-import { ago, duration, parseTime } from "../../../app/static/time.js";
-import { counts, explanation, headline, outcome } from "../../../app/static/verdict.js";
+import { ago, clockTime, duration, parseTime } from "../../../app/static/time.js";
+import { counts, digestHeadline, digestSummary, explanation, headline, outcome, phaseInWords } from "../../../app/static/verdict.js";
 
-/** @import { ResultData, RunStatus } from "../../../app/static/types.js" */
+/** @import { Status } from "../../../app/static/feed.js" */
+/** @import { Digest, ResultData, RunStatus } from "../../../app/static/types.js" */
 
 /** @type {[string | null, string][]} */
 const SCHEDULES = [
@@ -98,10 +99,76 @@ test("the wait doubles up to its cap and is spread over all of it", () => {
   );
 });
 
-test("the connection's state counts down in words", () => {
-  assert.equal(statusText({ kind: "reconnecting", retryAt: 3200 }, 0), "Reconnecting in 4 s");
-  assert.equal(statusText({ kind: "reconnecting", retryAt: 0 }, 0), "Reconnecting");
-  assert.equal(statusText({ kind: "polling", why: "socket" }, 0), "Polling every 30 s");
+const NOW = new Date(2026, 10, 23, 14, 3, 30).getTime();
+const SINCE = new Date(2026, 10, 23, 14, 3, 22).getTime();
+/** @type {[Status, string, RegExp][]} */
+const STATES = [
+  [{ kind: "connecting", staleSince: null }, "Connecting", /^The page is connecting/],
+  [{ kind: "connecting", staleSince: SINCE }, "Connecting, stale since 14:03:22", /^What you see is as of 14:03:22\. /],
+  [{ kind: "catching_up", left: 214, staleSince: SINCE }, "Catching up", /as of 14:03:22.*reading what it missed/],
+  [{ kind: "live", staleSince: null }, "Live", /at once/],
+  [{ kind: "delayed", staleSince: null }, "Live, up to 2 s late", /Nothing is missed.*Redis/],
+  [{ kind: "stale", staleSince: SINCE }, "Stale since 14:03:22", /as of 14:03:22.*cannot read its database/],
+  [{ kind: "reconnecting", retryAt: NOW + 3200, staleSince: SINCE }, "Reconnecting in 4 s, stale since 14:03:22", /no need to reload/],
+  [{ kind: "reconnecting", retryAt: NOW, staleSince: SINCE }, "Reconnecting, stale since 14:03:22", /no need to reload/],
+  [{ kind: "polling", why: "socket", staleSince: null }, "Polling every 30 s", /proxy/],
+  [{ kind: "polling", why: "limit", staleSince: null }, "Too many open pages: polling every 30 s", /Close some/],
+  [{ kind: "polling", why: "server", staleSince: SINCE }, "Server not reachable, stale since 14:03:22", /Check your network/],
+  [{ kind: "signed_out", staleSince: SINCE }, "Signed out", /Sign in again/],
+];
+for (const [status, words, help] of STATES) {
+  test(`the header says "${words}" and explains it`, () => {
+    assert.equal(statusText(status, NOW), words);
+    assert.match(statusHelp(status, NOW), help);
+  });
+}
+
+test("a time of another day is said with its day", () => {
+  assert.equal(clockTime(SINCE, NOW), "14:03:22");
+  assert.equal(clockTime(SINCE, NOW + 24 * 3_600_000), "23 Nov, 14:03:22");
+});
+
+/** @type {Digest} */
+const DIGEST = {
+  since: "e-1",
+  events: 0,
+  queued: 0,
+  started: 0,
+  success: 0,
+  cancelled: 0,
+  assessed: 0,
+  not_assessed: 0,
+  vulnerabilities: 0,
+  high: 0,
+  medium: 0,
+  low: 0,
+  unknown: 0,
+  hosts: 0,
+};
+/** @type {[Partial<Digest>, string, string[]][]} */
+const DIGESTS = [
+  [{ queued: 20, started: 3 }, "", ["", "", "Besides: 20 queued, 3 started"]],
+  [{ success: 1, assessed: 1, vulnerabilities: 1 }, "1 scan finished", ["1 assessed: 1 vulnerability", "", ""]],
+  [{ success: 30, assessed: 30 }, "30 scans finished", ["30 assessed: no known vulnerabilities", "", ""]],
+  [{ success: 30, not_assessed: 30 }, "30 scans finished", ["", "30 not assessed", ""]],
+  [{ cancelled: 25, queued: 1 }, "25 scans cancelled", ["", "", "Besides: 1 queued"]],
+  [
+    { success: 214, assessed: 209, not_assessed: 3, vulnerabilities: 812, cancelled: 4, started: 6 },
+    "214 scans finished",
+    ["209 assessed: 812 vulnerabilities", "3 not assessed, 2 without a verdict", "Besides: 4 cancelled, 6 started"],
+  ],
+];
+for (const [digest, headline, lines] of DIGESTS) {
+  test(`many updates at once read "${headline}" and "${lines.filter(Boolean).join('", "')}"`, () => {
+    assert.equal(digestHeadline({ ...DIGEST, ...digest }), headline);
+    assert.deepEqual(Object.values(digestSummary({ ...DIGEST, ...digest })), lines);
+  });
+}
+
+test("a phase is said in words, an unknown one by its name", () => {
+  assert.equal(phaseInWords(undefined), "Scanning");
+  assert.equal(phaseInWords("collecting_packages"), "Collecting packages");
+  assert.equal(phaseInWords("reading_tea_leaves"), "Reading tea leaves");
 });
 
 const NO_COUNTS = { vulnerabilities: null, critical: null, high: null, medium: null, low: null, unknown: null };
