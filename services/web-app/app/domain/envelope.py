@@ -8,6 +8,7 @@ from typing import Any
 from app.domain.cursor import Cursor
 
 TASK_UPDATE = "task_update"
+TASK_PROGRESS = "task_progress"
 
 
 @dataclass(frozen=True, slots=True)

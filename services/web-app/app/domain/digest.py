@@ -1,0 +1,92 @@
+"""What is shed when much happens at once: older progress, and details of what needs nobody's attention."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.domain.cursor import Cursor
+from app.domain.envelope import TASK_PROGRESS, TASK_UPDATE, StoredEvent
+
+STATUSES = ("queued", "started", "success", "cancelled")  # those that may be merged; a failure comes alone
+VERDICTS = ("assessed", "not_assessed")
+SEVERITIES = ("high", "medium", "low", "unknown")  # a critical finding comes alone
+_FINAL = ("success", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Stands for the updates behind `since` up to `until`. `counts` has a number for each of the names above."""
+
+    since: Cursor
+    until: Cursor
+    counts: dict[str, int]
+
+
+def may_be_merged(event: StoredEvent) -> bool:
+    """Tell whether an update may be counted instead of shown: nothing failed, nothing critical was found."""
+    if event.type != TASK_UPDATE or event.data.get("status") not in STATUSES:
+        return False
+    return not event.data.get("result_data", {}).get("critical")
+
+
+def is_urgent(event: StoredEvent) -> bool:
+    """Tell whether an event must go out at once, alone and in its place."""
+    return event.type != TASK_PROGRESS and not may_be_merged(event)
+
+
+def latest_progress(events: Sequence[StoredEvent]) -> list[StoredEvent]:
+    """Return `events` without progress that a later one of the same run makes pointless."""
+    told: set[int] = set()
+    kept = []
+    for event in reversed(events):
+        run_id = event.data.get("task_run_id")
+        if event.type == TASK_PROGRESS:
+            if run_id in told:
+                continue
+            told.add(event.data["task_run_id"])
+        elif event.type == TASK_UPDATE and event.data.get("status") in _FINAL:
+            told.add(event.data["task_run_id"])
+        kept.append(event)
+    kept.reverse()
+    return kept
+
+
+def condense(events: Sequence[StoredEvent], at_least: float) -> list[StoredEvent | Digest]:
+    """Return `events` with a digest for every `at_least` or more updates in a row that may be merged.
+
+    Only the latest progress of a run stays, and none within a digest. Order is kept: whoever has got one item has got
+    everything up to its cursor.
+    """
+    condensed: list[StoredEvent | Digest] = []
+    row: list[StoredEvent] = []
+    for event in latest_progress(events):
+        if is_urgent(event):
+            condensed += _merged(row, at_least)
+            condensed.append(event)
+            row = []
+        else:
+            row.append(event)
+    return condensed + _merged(row, at_least)
+
+
+def _merged(row: Sequence[StoredEvent], at_least: float) -> list[StoredEvent | Digest]:
+    places = [place for place, event in enumerate(row) if may_be_merged(event)]
+    if len(places) < at_least:
+        return list(row)
+    first, last = places[0], places[-1]
+    digest = _count([row[place] for place in places])
+    return [*row[:first], digest, *row[last + 1 :]]
+
+
+def _count(updates: Sequence[StoredEvent]) -> Digest:
+    counts = dict.fromkeys(("events", *STATUSES, *VERDICTS, "vulnerabilities", *SEVERITIES), 0)
+    for update in updates:
+        result = update.data.get("result_data", {})
+        counts["events"] += 1
+        counts[update.data["status"]] += 1
+        if result.get("verdict") in VERDICTS:
+            counts[result["verdict"]] += 1
+        for name in ("vulnerabilities", *SEVERITIES):
+            counts[name] += result.get(name) or 0
+    counts["hosts"] = len({update.host_id for update in updates} - {None})
+    first = updates[0].cursor
+    return Digest(Cursor(first.epoch, first.sequence - 1), updates[-1].cursor, counts)
