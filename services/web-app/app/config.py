@@ -63,10 +63,12 @@ class Settings(BaseSettings):
     login_attempts: int = Field(default=10, description="failed logins of a user or an address in `login_window`")
     login_window: int = Field(default=300, description="seconds")
 
-    log_poll_interval: float = Field(default=5.0, gt=0, le=5, description="seconds between reads without a wake-up")
+    log_poll_interval: float = Field(default=2.0, gt=0, le=5, description="seconds between reads without a wake-up")
+    digest_rate: float = Field(default=50, gt=0, description="events a second above which updates are merged")
     permission_recheck_interval: float = Field(default=5.0, gt=0, le=5, description="seconds")
     heartbeat_interval: float = Field(default=15.0, gt=0, description="seconds between heartbeats to a client")
     replay_limit: int = Field(default=1000, description="events replayed to a client before it is told to resync")
+    ring_size: int = Field(default=2000, ge=1, description="events kept in memory for clients that lag")
     client_buffer: int = Field(
         default=64 * 1024, ge=1024, description="bytes waiting for one client above which it is caught up later"
     )
@@ -74,7 +76,16 @@ class Settings(BaseSettings):
         default=30.0, gt=0, description="seconds with a full buffer after which a client is closed, 4008"
     )
     adopt_sockets: bool = Field(default=True, description="serve sockets on bare transports; else through ASGI")
-    connections_per_user: int = 50
+    connections_per_user: int = Field(default=50, ge=1, description="sockets and event streams of a user, an instance")
+    connections_per_address: int = Field(
+        default=1000, ge=1, description="the same of an address, which may be a network"
+    )
+    max_message: int = Field(default=4096, ge=4, description="bytes of a message that a client may send")
+    messages_per_window: int = Field(
+        default=60, ge=1, description="messages that a client may send in `message_window`"
+    )
+    message_window: float = Field(default=10.0, gt=0, description="seconds")
+    reconnects_per_second: float = Field(default=200, gt=0, description="clients that a drain sends away in a second")
     handshake_timeout: float = Field(default=5.0, gt=0, description="seconds")
 
     executor_socket: str = "/run/vuls-executor/executor.sock"

@@ -15,7 +15,8 @@ from prometheus_client import (
 from app.api import problems
 from app.api.instance import Instance
 from app.api.metrics import InstanceCollector
-from app.api.problems import ProblemError
+from app.api.problems import ProblemError, conflict
+from app.realtime.service import DrainTooShortError
 
 
 def create_admin_app(public: FastAPI) -> FastAPI:
@@ -47,7 +48,13 @@ def create_admin_app(public: FastAPI) -> FastAPI:
 
     @app.post("/drain")
     async def drain(seconds: Annotated[float, Query(ge=0, le=600)] = 10) -> dict[str, Any]:
-        clients = await instance().realtime.drain(seconds)
+        try:
+            clients = await instance().realtime.drain(seconds)
+        except DrainTooShortError as error:
+            detail = (
+                f"Not drained: {error}, which is more than {seconds:g} s. Give it that time, or allow more at once."
+            )
+            raise conflict("drain_too_short", detail) from error
         return {"drained": clients, "instance": instance().settings.instance}
 
     return app

@@ -6,19 +6,23 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response
+from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
-from app.api.auth import SignedIn, User
+from app.api.auth import SignedIn, User, client_address
 from app.api.cursors import parse_cursor
 from app.api.instance import CurrentInstance, Instance
-from app.api.problems import ProblemError, too_many_connections
+from app.api.problems import not_ready, too_many_connections
 from app.domain.cursor import Cursor
 from app.realtime.client import QueueClient
 from app.realtime.hub import TooManyConnectionsError
+from app.realtime.service import HistoryChangedError
+from app.realtime.socket_client import ABORT, GOODBYE_SECONDS
 
 router = APIRouter(prefix="/api", tags=["notifications"])
 Since = Annotated[str | None, Query(max_length=64, description="the cursor to continue from")]
 LastEventId = Annotated[str | None, Header(max_length=64)]
+Snapshot = Annotated[bool, Query(description="begin with the state where there is no cursor to continue from")]
 
 
 class EventStream(Response):
@@ -26,30 +30,35 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, instance: Instance, user: SignedIn, since: Cursor | None) -> None:
+    def __init__(self, instance: Instance, user: SignedIn, since: Cursor | None, *, snapshot: bool) -> None:
         super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._instance, self._user, self._since = instance, user, since
+        self._instance, self._user, self._since, self._snapshot = instance, user, since, snapshot
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream. Refusals happen before its first byte."""
         realtime = self._instance.realtime
-        client = QueueClient(
-            self._user.access.user_id, self._user.credential, realtime.manager, self._instance.settings.client_buffer
-        )
+        user, limit = self._user, self._instance.settings.client_buffer
+        address = client_address(HTTPConnection(scope))
+        client = QueueClient(user.access.user_id, user.credential, realtime.manager, limit, address)
         try:
-            greeting = await realtime.join(client, self._user.access, self._since)
-        except TooManyConnectionsError:
-            await too_many_connections().response()(scope, receive, send)
+            greeting = await realtime.join(client, user.access, self._since, snapshot=self._snapshot)
+        except TooManyConnectionsError as error:
+            await too_many_connections(error.whose).response()(scope, receive, send)
+            return
+        except HistoryChangedError:
+            await not_ready().response()(scope, receive, send)
             return
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             realtime.greet(client, greeting)
-            await self._stream(client, receive, send)
+            if not await self._stream(client, receive, send):
+                scope["extensions"][ABORT]()
         finally:
             realtime.manager.disconnect(client)
 
-    async def _stream(self, client: QueueClient, receive: Receive, send: Send) -> None:
+    async def _stream(self, client: QueueClient, receive: Receive, send: Send) -> bool:
+        """Write until either side ends it; False when the client did not even read the end."""
         tasks = {
             asyncio.create_task(_write(client, send)),
             asyncio.create_task(_hung_up(receive)),
@@ -61,9 +70,14 @@ class EventStream(Response):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(1):
+        try:
+            async with asyncio.timeout(GOODBYE_SECONDS):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            return False
+        except OSError:
+            pass
+        return True
 
 
 async def _write(client: QueueClient, send: Send) -> None:
@@ -84,9 +98,14 @@ async def _hung_up(receive: Receive) -> None:
     responses={200: {"description": "one message a `data:` line", "content": {"text/event-stream": {}}}},
 )
 async def events(
-    user: User, instance: CurrentInstance, since: Since = None, last_event_id: LastEventId = None
+    user: User,
+    instance: CurrentInstance,
+    since: Since = None,
+    last_event_id: LastEventId = None,
+    *,
+    snapshot: Snapshot = False,
 ) -> EventStream:
     """Follow the events that one may see. A browser that comes back says where it was by `Last-Event-ID`."""
     if not instance.realtime.ready:
-        raise ProblemError(503, "not_ready", "This instance takes no clients now.", headers={"Retry-After": "1"})
-    return EventStream(instance, user, parse_cursor(last_event_id or since))
+        raise not_ready()
+    return EventStream(instance, user, parse_cursor(last_event_id or since), snapshot=snapshot)

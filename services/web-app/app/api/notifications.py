@@ -16,16 +16,19 @@ from app.realtime.replay import ResyncRequiredError, replay
 
 router = APIRouter(prefix="/api", tags=["notifications"])
 Since = Annotated[str | None, Query(max_length=64, description="the cursor to continue from; without it: from now on")]
+Until = Annotated[str | None, Query(max_length=64, description="the cursor at which to end; without it: everything")]
 
 
 @router.get("/notifications", response_model=Notifications)
-async def notifications(db: Db, user: User, instance: CurrentInstance, since: Since = None) -> dict[str, Any]:
+async def notifications(
+    db: Db, user: User, instance: CurrentInstance, since: Since = None, until: Until = None
+) -> dict[str, Any]:
     """Return exactly what was missed since a cursor, and the next cursor; 410 when that cannot be told."""
     cursor = parse_cursor(since)
     if cursor is None:
         return {"items": [], "next": str(await db.run_sync(head))}
     try:
-        missed = await db.run_sync(replay, user.access, cursor, None, instance.settings.replay_limit)
+        missed = await db.run_sync(replay, user.access, cursor, instance.settings.replay_limit, parse_cursor(until))
     except ResyncRequiredError as error:
         raise ProblemError(
             410,

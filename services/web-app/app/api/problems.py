@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from fastapi import FastAPI, Request
@@ -114,10 +114,18 @@ def database_unavailable() -> ProblemError:
     )
 
 
-def too_many_connections() -> ProblemError:
-    """Make the answer for a user who has as many sockets and event streams as one may have."""
-    detail = "You have as many connections as one user may have. Close some tabs."
+def too_many_connections(whose: Literal["user", "address"]) -> ProblemError:
+    """Make the answer for a user or an address with as many sockets and event streams as one may have."""
+    detail = {
+        "user": "You have as many connections as one user may have. Close some tabs.",
+        "address": "Your network has as many connections as one address may have. Ask an administrator to raise that.",
+    }[whose]
     return ProblemError(429, "too_many_connections", detail, headers={"Retry-After": "30"})
+
+
+def not_ready() -> ProblemError:
+    """Make the answer of an instance that takes no clients now: starting, draining, or between two histories."""
+    return ProblemError(503, "not_ready", "This instance takes no clients now.", headers={"Retry-After": "1"})
 
 
 def internal() -> ProblemError:

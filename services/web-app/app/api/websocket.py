@@ -12,12 +12,12 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from app.api.auth import SignedIn, client_address, identify, not_signed_in, origin_allowed, origin_refused
 from app.api.cursors import parse_cursor
 from app.api.instance import Instance, get_instance
-from app.api.problems import ProblemError, database_unavailable, is_database_away, too_many_connections
+from app.api.problems import ProblemError, database_unavailable, is_database_away, not_ready, too_many_connections
 from app.domain.cursor import Cursor
 from app.realtime.client import CloseCode, QueueClient, SessionCredential
 from app.realtime.hub import ConnectionManager, TooManyConnectionsError
 from app.realtime.inbox import Inbox
-from app.realtime.service import Greeting
+from app.realtime.service import Greeting, HistoryChangedError
 from app.realtime.socket_client import ADOPT, SocketClient
 
 __all__ = ["ConnectionManager", "manager", "router"]
@@ -42,12 +42,15 @@ async def websocket(socket: WebSocket) -> None:
     try:
         async with asyncio.timeout(instance.settings.handshake_timeout):
             user, since = await _admit(socket, instance)
-            client = _make_client(instance, user, bare=adopt is not None)
-            greeting = await instance.realtime.join(client, user.access, since)
+            client = _make_client(socket, instance, user, bare=adopt is not None)
+            snapshot = socket.query_params.get("snapshot") == "true"
+            greeting = await instance.realtime.join(client, user.access, since, snapshot=snapshot)
     except ProblemError as problem:
         await _refuse(socket, problem)
-    except TooManyConnectionsError:
-        await _refuse(socket, too_many_connections())
+    except TooManyConnectionsError as error:
+        await _refuse(socket, too_many_connections(error.whose))
+    except HistoryChangedError:
+        await _refuse(socket, not_ready())
     except (SQLAlchemyError, OSError) as error:
         if not is_database_away(error):
             raise
@@ -65,7 +68,7 @@ async def websocket(socket: WebSocket) -> None:
 
 async def _admit(socket: WebSocket, instance: Instance) -> tuple[SignedIn, Cursor | None]:
     if not instance.realtime.ready:
-        raise ProblemError(503, "not_ready", "This instance takes no clients now.", headers={"Retry-After": "1"})
+        raise not_ready()
     listed = origin_allowed(socket, instance.settings)
     if "origin" in socket.headers and not listed:
         raise origin_refused()
@@ -78,11 +81,11 @@ async def _admit(socket: WebSocket, instance: Instance) -> tuple[SignedIn, Curso
     return user, parse_cursor(socket.query_params.get("since"))
 
 
-def _make_client(instance: Instance, user: SignedIn, *, bare: bool) -> SocketClient | QueueClient:
-    realtime, user_id = instance.realtime, user.access.user_id
+def _make_client(socket: WebSocket, instance: Instance, user: SignedIn, *, bare: bool) -> SocketClient | QueueClient:
+    realtime, user_id, address = instance.realtime, user.access.user_id, client_address(socket)
     if bare:
-        return SocketClient(user_id, user.credential, realtime.manager, realtime.wheel)
-    return QueueClient(user_id, user.credential, realtime.manager, instance.settings.client_buffer)
+        return SocketClient(user_id, user.credential, realtime.manager, realtime.wheel, address)
+    return QueueClient(user_id, user.credential, realtime.manager, instance.settings.client_buffer, address)
 
 
 async def _refuse(socket: WebSocket, problem: ProblemError) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import httpx
 
+from app.cli.output import fail
+
 DEFAULT = "/run/vuls-web-*/admin/admin.sock"
 
 
@@ -19,11 +21,13 @@ def ask(path: Path, method: str, route: str, **parameters: Any) -> dict[str, Any
     """Return the JSON answer of one instance.
 
     Raises:
-        httpx.HTTPError: nobody answers, or with an error.
+        httpx.HTTPError: nobody answers, or not as expected. An instance that refuses ends the command with its words.
     """
     transport = httpx.HTTPTransport(uds=str(path))
     with httpx.Client(transport=transport, base_url="http://admin", timeout=httpx.Timeout(5, read=660)) as client:
         response = client.request(method, route, params=parameters)
+        if response.headers.get("content-type") == "application/problem+json" and response.is_client_error:
+            fail(response.json()["detail"], "change what it names, and run the command again")
         response.raise_for_status()
         body: dict[str, Any] = response.json()
         return body

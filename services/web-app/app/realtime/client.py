@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from app.realtime.frames import Batch, Frame
+from app.realtime.limits import Limits
 
 
 class CloseCode(IntEnum):
@@ -41,7 +42,9 @@ Credential = SessionCredential | TokenCredential
 
 
 class Home(Protocol):
-    """What a client tells of itself to the hub that it is connected to."""
+    """The hub that a client is connected to: whom it tells of itself, and whose limits it holds to."""
+
+    limits: Limits
 
     def hold(self, client: "Client") -> None:
         """Write nothing more to `client`, its buffer is full."""
@@ -60,10 +63,12 @@ class Client(ABC):
     read, and is caught up later from ring or log; one that stays there for too long is closed with 4008.
     """
 
-    __slots__ = ("behind", "blocked_since", "closing", "credential", "home", "user_id")
+    __slots__ = ("address", "behind", "blocked_since", "closing", "credential", "home", "user_id")
 
-    def __init__(self, user_id: int, credential: Credential, home: Home) -> None:
+    def __init__(self, user_id: int, credential: Credential, home: Home, address: str | None = None) -> None:
+        """Make a client of a user; `address` is its own as the edge balancer saw it, where that is known."""
         self.user_id = user_id
+        self.address = address
         self.credential = credential
         self.home = home
         self.behind: int | None = None  # None: has everything. Else: has everything up to here and needs what follows
@@ -112,9 +117,11 @@ class QueueClient(Client):
 
     __slots__ = ("_closed", "_limit", "_size", "_waiting", "_wake")
 
-    def __init__(self, user_id: int, credential: Credential, home: Home, limit: int) -> None:
+    def __init__(
+        self, user_id: int, credential: Credential, home: Home, limit: int, address: str | None = None
+    ) -> None:
         """Make a client whose buffer is full at `limit` bytes."""
-        super().__init__(user_id, credential, home)
+        super().__init__(user_id, credential, home, address)
         self._limit = limit
         self._size = 0
         self._waiting: deque[Batch] = deque()

@@ -2,15 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from websockets.frames import Frame as WireFrame
 from websockets.frames import Opcode
 
 from app.domain.cursor import Cursor
+from app.domain.digest import Digest
 from app.domain.envelope import StoredEvent, envelope
 from app.realtime.messages import ErrorData
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """How fresh the feed of an instance is; `age` is the seconds since the log was last read."""
+
+    state: Literal["live", "delayed", "stale"]
+    age: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +75,21 @@ def resync_required(head: Cursor, reason: str) -> Frame:
     return _frame({"type": "resync_required", "id": str(head), "data": {"reason": reason}})
 
 
-def heartbeat(head: Cursor) -> Frame:
-    """Say that the feed is alive and complete up to `head`."""
-    return _frame({"type": "heartbeat", "id": str(head)}, head)
+def heartbeat(head: Cursor, pulse: Pulse) -> Frame:
+    """Say that the feed is complete up to `head`, and how fresh that is."""
+    data = {"state": pulse.state, "age": round(pulse.age, 1)}
+    return _frame({"type": "heartbeat", "id": str(head), "data": data}, head)
+
+
+def digest(merged: Digest) -> Frame:
+    """Encode what stands for many updates."""
+    data = {"since": str(merged.since)} | merged.counts
+    return _frame({"type": "digest", "id": str(merged.until), "data": data}, merged.until)
+
+
+def snapshot(at: Cursor, state: dict[str, Any]) -> Frame:
+    """Encode the state that is true at `at`."""
+    return _frame({"type": "snapshot", "id": str(at), "data": state}, at)
 
 
 def reconnect(after_ms: int) -> Frame:

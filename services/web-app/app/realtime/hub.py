@@ -1,25 +1,34 @@
 """The hub: who is connected to this instance, and the fan-out of events to those who may see them."""
 
 import logging
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from app.domain.cursor import Cursor
+from app.domain.digest import Digest, condense, latest_progress
 from app.domain.envelope import StoredEvent
 from app.domain.permissions import Access
 from app.realtime import frames
 from app.realtime.client import Client, CloseCode, Credential
-from app.realtime.frames import Batch, Frame
+from app.realtime.frames import Batch, Frame, Pulse
+from app.realtime.limits import Limits
 from app.realtime.ring import Ring
 
-RING_SIZE = 2000  # events kept for clients that lag
+MERGE_FROM = 5  # updates in a row that become a digest in a storm
 CHUNK = 32  # events written to a client that lags before its buffer is looked at again
 log = logging.getLogger(__name__)
 
 
 class TooManyConnectionsError(Exception):
-    """The user has as many connections to this instance as one may have."""
+    """A user or an address has as many connections to this instance as one may have; `whose` says which."""
+
+    def __init__(self, whose: Literal["user", "address"]) -> None:
+        super().__init__(whose)
+        self.whose = whose
 
 
 @dataclass(slots=True)
@@ -55,10 +64,12 @@ class ConnectionManager:
     def __init__(self) -> None:
         self.head: Cursor | None = None  # everything up to here has been offered; None until the log was first read
         self.counters = Counters()
+        self.limits = Limits()
         self.on_lag: Callable[[Client], None] = lambda _: None
         self._members: dict[int, _Member] = {}
         self._audiences: dict[int | None, tuple[_Member, ...]] = {}
-        self._ring = Ring(RING_SIZE)
+        self._addresses: Counter[str] = Counter()
+        self._ring = Ring(self.limits.ring_size)
         self._blocked: set[Client] = set()  # their buffers are full
         self._ahead: set[Client] = set()  # a faster instance told them more than this one has read
 
@@ -76,6 +87,11 @@ class ConnectionManager:
         """The number of clients whose buffers are full now."""
         return len(self._blocked)
 
+    def limit(self, limits: Limits) -> None:
+        """Hold to `limits` from now on."""
+        self.limits = limits
+        self._ring.size = limits.ring_size
+
     def clients(self) -> Iterator[Client]:
         """Go through a snapshot of the connected clients."""
         for member in list(self._members.values()):
@@ -86,15 +102,17 @@ class ConnectionManager:
         self.head = head
         self._ring.restart(head.sequence)
 
-    def connect(self, client: Client, access: Access, limit: int) -> Cursor:
+    def connect(self, client: Client, access: Access) -> Cursor:
         """Add `client`, to be written to from `greet` on. Return the cursor behind which it will get every event.
 
         Raises:
-            TooManyConnectionsError: the user has `limit` clients already.
+            TooManyConnectionsError: its user or its address has as many as the limits allow.
         """
         member = self._members.get(client.user_id)
-        if member and len(member.clients) >= limit:
-            raise TooManyConnectionsError
+        if member and len(member.clients) >= self.limits.connections_per_user:
+            raise TooManyConnectionsError("user")
+        if client.address and self._addresses[client.address] >= self.limits.connections_per_address:
+            raise TooManyConnectionsError("address")
         if self.head is None:
             raise RuntimeError("the event log has not been read yet")
         if member is None:
@@ -104,6 +122,8 @@ class ConnectionManager:
             member.access = access
             self._audiences.clear()
         member.clients.add(client)
+        if client.address:
+            self._addresses[client.address] += 1
         client.behind = self.head.sequence
         return self.head
 
@@ -111,9 +131,8 @@ class ConnectionManager:
         """Write `opening` and the events that `client` missed up to the sequence `until`, and go on from there."""
         if client.closing is not None:
             return
+        client.behind = missed[0].cursor.sequence - 1 if missed else until
         client.write(Batch(opening))
-        if missed:
-            client.behind = missed[0].cursor.sequence - 1
         if self._write_missed(client, [(event, frames.event_frame(event)) for event in missed]):
             client.behind = until
             self.catch_up(client)
@@ -125,22 +144,29 @@ class ConnectionManager:
         member = self._member(client)
         if member is None:
             return
-        member.clients.discard(client)
+        member.clients.remove(client)
         member.live.discard(client)
+        if client.address:
+            self._addresses[client.address] -= 1
+            if not self._addresses[client.address]:
+                del self._addresses[client.address]
         if client.closing:
             self.counters.closed[client.closing] = self.counters.closed.get(client.closing, 0) + 1
         if not member.clients:
             del self._members[client.user_id]
             self._audiences.clear()
 
-    def publish(self, events: Sequence[StoredEvent]) -> None:
-        """Write rows of the event log to everyone who may see them, and move the head behind them."""
+    def publish(self, events: Sequence[StoredEvent], *, merge: bool = False) -> None:
+        """Write rows of the event log to everyone who may see them, and move the head behind them.
+
+        With `merge`, each user's updates become a digest where enough of them follow each other.
+        """
         made = [frames.event_frame(event) for event in events]
         for event, frame in zip(events, made, strict=True):
             self._ring.add(event, frame)
         self.head = events[-1].cursor
         self.counters.events += len(events)
-        for member, batch in self._shares(events, made):
+        for member, batch in self._shares(events, made, MERGE_FROM if merge else math.inf):
             self._write(member, batch)
         for client in tuple(self._ahead):
             self.catch_up(client)
@@ -154,12 +180,17 @@ class ConnectionManager:
                 client.write(batch)
         self.counters.manual += 1
 
-    def heartbeat(self) -> None:
-        """Tell every client that has everything how far that is."""
+    def heartbeat(self, pulse: Pulse) -> None:
+        """Tell every client that has everything how far that is, and how fresh."""
         if self.head is not None:
-            batch = Batch((frames.heartbeat(self.head),))
+            batch = Batch((frames.heartbeat(self.head, pulse),))
             for member in self._members.values():
                 self._write(member, batch)
+
+    def tell(self, client: Client, pulse: Pulse) -> None:
+        """Send a heartbeat to one client, if it has everything."""
+        if self.head is not None and client.behind is None:
+            client.say(frames.heartbeat(self.head, pulse))
 
     def resync(self, head: Cursor) -> None:
         """Tell every client that history is another one now, and go on from `head`."""
@@ -264,6 +295,7 @@ class ConnectionManager:
 
     def _write_missed(self, client: Client, entries: Sequence[tuple[StoredEvent, Frame]]) -> bool:
         """Write in chunks, noting how far `client` is; say whether all of it could be written."""
+        entries = _newest(entries)
         for start in range(0, len(entries), CHUNK):
             if client.blocked_since is not None or client.closing is not None:
                 return False
@@ -280,7 +312,9 @@ class ConnectionManager:
             self._audiences[host_id] = audience
         return audience
 
-    def _shares(self, events: Sequence[StoredEvent], made: Sequence[Frame]) -> Iterator[tuple[_Member, Batch]]:
+    def _shares(
+        self, events: Sequence[StoredEvent], made: Sequence[Frame], merge_from: float
+    ) -> Iterator[tuple[_Member, Batch]]:
         """Say what each user gets of `events`; users who may see the same share one batch."""
         seen: dict[_Member, list[int]] = {}
         for index, event in enumerate(events):
@@ -291,7 +325,8 @@ class ConnectionManager:
             share = tuple(indexes)
             batch = batches.get(share)
             if batch is None:
-                batch = batches[share] = Batch([made[index] for index in share])
+                entries = [(events[index], made[index]) for index in share]
+                batch = batches[share] = Batch(_shed(entries, merge_from))
             yield member, batch
 
     def _write(self, member: _Member, batch: Batch) -> None:
@@ -299,3 +334,18 @@ class ConnectionManager:
         for client in tuple(member.live):
             client.write(batch)
         self.counters.deliveries += len(member.live) * len(batch.frames)
+
+
+def _newest(entries: Sequence[tuple[StoredEvent, Frame]]) -> Sequence[tuple[StoredEvent, Frame]]:
+    """Leave out progress that a later entry makes pointless."""
+    frame_of = {event.cursor: frame for event, frame in entries}
+    return [(event, frame_of[event.cursor]) for event in latest_progress([event for event, _ in entries])]
+
+
+def _shed(entries: Sequence[tuple[StoredEvent, Frame]], merge_from: float) -> list[Frame]:
+    """Return what is written for `entries`: all but old progress, with digests for `merge_from` updates in a row."""
+    if len(entries) == 1:
+        return [entries[0][1]]
+    frame_of = {event.cursor: frame for event, frame in entries}
+    condensed = condense([event for event, _ in entries], merge_from)
+    return [frames.digest(item) if isinstance(item, Digest) else frame_of[item.cursor] for item in condensed]

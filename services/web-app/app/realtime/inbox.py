@@ -5,7 +5,6 @@ import time
 from app.realtime import frames
 from app.realtime.client import Client, CloseCode
 
-MESSAGES_PER_WINDOW, WINDOW = 60, 10.0  # messages in so many seconds
 ERRORS = 5  # messages that the protocol does not know, until the client is closed
 
 
@@ -32,8 +31,8 @@ class Inbox:
                 self._client.say(frames.error("The only message that a client sends is the text ping."))
 
     def _too_many(self) -> bool:
-        now = time.monotonic()
-        if now - self._window_began > WINDOW:
+        now, limits = time.monotonic(), self._client.home.limits
+        if now - self._window_began > limits.message_window:
             self._window_began, self._messages = now, 0
         self._messages += 1
-        return self._messages > MESSAGES_PER_WINDOW
+        return self._messages > limits.messages_per_window

@@ -8,6 +8,10 @@ CursorText = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9]{1,32}-[0-9]{1,19}$", description="an event's id; opaque to clients")
 ]
 Count = Annotated[int, Field(ge=0)]
+Timestamp = Annotated[
+    str,
+    Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?$", description="UTC, ISO 8601, without a zone"),
+]
 Status = Literal["queued", "started", "success", "failed", "cancelled"]
 
 
@@ -53,10 +57,7 @@ class TaskUpdateData(Open):
     status: Status
     task_name: str
     result_data: ResultData
-    timestamp: Annotated[
-        str,
-        Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?$", description="UTC, ISO 8601, without a zone"),
-    ]
+    timestamp: Timestamp
     host_id: int | None = None
     host_name: str | None = None
 
@@ -67,6 +68,57 @@ class TaskUpdate(Message):
     type: Literal["task_update"]
     id: CursorText | None = None
     data: TaskUpdateData
+
+
+class TaskProgressData(Open):
+    """How far a running scan is."""
+
+    task_id: int
+    task_run_id: int
+    task_name: str
+    phase: str
+    percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    timestamp: Timestamp
+    host_id: int | None = None
+    host_name: str | None = None
+
+
+class TaskProgress(Message):
+    """A run goes on. Of several for one run only the latest may come, and none once it has ended."""
+
+    type: Literal["task_progress"]
+    id: CursorText
+    data: TaskProgressData
+
+
+class DigestData(Message):
+    """Counts over the updates that you may see behind `since` up to `id`; the four statuses add up to `events`."""
+
+    since: CursorText
+    events: Count
+    queued: Count
+    started: Count
+    success: Count
+    cancelled: Count
+    assessed: Count
+    not_assessed: Count
+    vulnerabilities: Count
+    high: Count
+    medium: Count
+    low: Count
+    unknown: Count
+    hosts: Count
+
+
+class Digest(Message):
+    """Much happened at once. Nothing failed and nothing critical was found among it: those come by themselves.
+
+    The details are in `/api/notifications?since=…&until=…`.
+    """
+
+    type: Literal["digest"]
+    id: CursorText
+    data: DigestData
 
 
 class HelloData(Message):
@@ -113,11 +165,31 @@ class ResyncRequired(Message):
     data: ResyncData
 
 
+class Snapshot(Message):
+    """The state at the cursor `id`, as `/api/overview` gives it, for a client that asked for it by `snapshot=true`."""
+
+    type: Literal["snapshot"]
+    id: CursorText
+    data: dict[str, Any]
+
+
+class HeartbeatData(Message):
+    """How fresh the feed is.
+
+    `live`: events come at once. `delayed`: Redis is away, the log is read every second. `stale`: it cannot be read.
+    `age` is the seconds since it was last read.
+    """
+
+    state: Literal["live", "delayed", "stale"]
+    age: Annotated[float, Field(ge=0)]
+
+
 class Heartbeat(Message):
     """Nothing that you may see lies between your last event and `id`; continue from it."""
 
     type: Literal["heartbeat"]
     id: CursorText
+    data: HeartbeatData
 
 
 class ReconnectData(Message):
@@ -147,7 +219,18 @@ class Error(Message):
     data: ErrorData
 
 
-MESSAGES: tuple[type[Message], ...] = (TaskUpdate, Hello, Resumed, ResyncRequired, Heartbeat, Reconnect, Error)
+MESSAGES: tuple[type[Message], ...] = (
+    TaskUpdate,
+    TaskProgress,
+    Digest,
+    Hello,
+    Snapshot,
+    Resumed,
+    ResyncRequired,
+    Heartbeat,
+    Reconnect,
+    Error,
+)
 
 
 def message_type(model: type[Message]) -> str:

@@ -3,32 +3,72 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db.events import head, read_events
 from app.domain.cursor import Cursor
+from app.domain.digest import is_urgent
 from app.domain.envelope import StoredEvent
 from app.realtime.hub import ConnectionManager
 
 BATCH = 500  # rows read at a time
 BURST = 32  # rows joined into one write per client; between them the loop turns
+TAIL_INTERVAL = 1.0  # seconds between reads while no wake-ups can come
+COLLECT = 1.0  # seconds that updates are held back in a storm, to be merged
 log = logging.getLogger(__name__)
 
 
+class Storm:
+    """Tells whether more than `rate` events came within the last second."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def count(self, events: int) -> None:
+        """Note that so many events came just now."""
+        if events:
+            self._seen.append((time.monotonic(), events))
+
+    @property
+    def rages(self) -> bool:
+        """Whether it is one now."""
+        limit = time.monotonic() - 1
+        while self._seen and self._seen[0][0] < limit:
+            self._seen.popleft()
+        return sum(events for _, events in self._seen) > self._rate
+
+
 class LogReader:
-    """Reads new rows when woken, and at least every `poll_interval` seconds whatever happens to the wake-ups."""
+    """Reads new rows when woken, and at least every `poll_interval` seconds whatever happens to the wake-ups.
+
+    In a storm, rows that need nobody's attention are held back for up to a second, so that the hub can merge them. An
+    urgent one takes everything before it along at once.
+    """
 
     def __init__(
-        self, sessions: async_sessionmaker[AsyncSession], manager: ConnectionManager, poll_interval: float
+        self,
+        sessions: async_sessionmaker[AsyncSession],
+        manager: ConnectionManager,
+        *,
+        poll_interval: float,
+        digest_rate: float,
+        wakes_come: Callable[[], bool],
     ) -> None:
+        """Make a reader; `wakes_come` tells whether somebody would call `wake` if there were something new."""
         self._sessions = sessions
         self._manager = manager
         self._poll_interval = poll_interval
+        self._wakes_come = wakes_come
         self._wake = asyncio.Event()
-        self._failing = True  # until the first read: the head is then asked for, which compares the epoch
+        self._storm = Storm(digest_rate)
+        self._held: list[StoredEvent] = []
+        self._held_since = 0.0
+        self.failing = True  # until the first read: the head is then asked for, which compares the epoch
         self.read_at: float | None = None  # time.monotonic() of the last read that succeeded
 
     def wake(self) -> None:
@@ -41,23 +81,27 @@ class LogReader:
             self._wake.clear()
             await self._read()
             try:
-                async with asyncio.timeout(self._poll_interval):
+                async with asyncio.timeout(self._pause()):
                     await self._wake.wait()
             except TimeoutError:
                 continue
 
+    def _pause(self) -> float:
+        pause = self._poll_interval if self._wakes_come() else min(TAIL_INTERVAL, self._poll_interval)
+        return min(pause, self._held_since + COLLECT - time.monotonic()) if self._held else pause
+
     async def _read(self) -> None:
         try:
-            if self._failing:
+            if self.failing:
                 await self._compare()
             while await self._read_batch():
                 pass
         except (SQLAlchemyError, OSError) as error:
-            if not self._failing:
+            if not self.failing:
                 log.warning("Cannot read the event log (%s); trying on", type(error).__name__)
-            self._failing = True
+            self.failing = True
         else:
-            self._failing = False
+            self.failing = False
             self.read_at = time.monotonic()
 
     async def _compare(self) -> None:
@@ -72,7 +116,7 @@ class LogReader:
 
     async def _read_batch(self) -> bool:
         """Forward up to `BATCH` rows and say whether there may be more."""
-        known = self._manager.head
+        known = self._held[-1].cursor if self._held else self._manager.head
         if known is None:
             return False
         async with self._sessions() as session:
@@ -81,16 +125,44 @@ class LogReader:
             async with self._sessions() as session:
                 self._restart(await session.run_sync(head))
             return True
-        for start in range(0, len(events), BURST):
-            self._forward(events[start : start + BURST])
-            await asyncio.sleep(0)  # lets the transports write: a long batch is no reason to find them slow
+        self._storm.count(len(events))
+        if not self._held:
+            self._held_since = time.monotonic()
+        self._held += events
+        if self._held and not self._may_wait():
+            await self._forward()
         return len(events) == BATCH
+
+    def _may_wait(self) -> bool:
+        return (
+            self._storm.rages
+            and len(self._held) < BATCH
+            and time.monotonic() < self._held_since + COLLECT
+            and not any(is_urgent(event) for event in self._held)
+        )
 
     def _restart(self, now: Cursor) -> None:
         log.warning("The event log has another history since %s: every client loads anew", now)
+        self._held.clear()
         self._manager.resync(now)
 
-    def _forward(self, events: Sequence[StoredEvent]) -> None:
-        self._manager.publish(events)
-        for event in events:
-            log.info("Forwarded notification to WebSocket clients: %s", event.data.get("status", event.type))
+    async def _forward(self) -> None:
+        events, self._held = self._held, []
+        rages = self._storm.rages
+        for part in _parts(events, rages=rages):
+            self._manager.publish(part, merge=rages)
+            for event in part:
+                log.info("Forwarded notification to WebSocket clients: %s", event.data.get("status", event.type))
+            await asyncio.sleep(0)  # lets the transports write: a long batch is no reason to find them slow
+
+
+def _parts(events: Sequence[StoredEvent], *, rages: bool) -> Iterator[Sequence[StoredEvent]]:
+    """Cut where `BURST` frames will have been made of `events`; what is merged makes hardly any."""
+    start = frames = 0
+    for place, event in enumerate(events, start=1):
+        frames += not rages or is_urgent(event)
+        if frames == BURST:
+            yield events[start:place]
+            start, frames = place, 0
+    if start < len(events):
+        yield events[start:]

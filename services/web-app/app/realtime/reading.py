@@ -7,8 +7,6 @@ from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.streams import StreamReader
 
-MAX_MESSAGE = 4096  # bytes
-
 
 class BadFrame(Exception):  # noqa: N818  (what was received, not what went wrong here)
     """The peer broke the protocol; `code` is the close code that tells it so."""
@@ -45,9 +43,10 @@ Received = Message | Ping | Goodbye
 class Reader:
     """Takes bytes in any portions and gives whole messages. Make a new one whenever the last one is `idle`."""
 
-    __slots__ = ("_body", "_opcode", "_rest")
+    __slots__ = ("_body", "_max_message", "_opcode", "_rest")
 
-    def __init__(self) -> None:
+    def __init__(self, max_message: int) -> None:
+        self._max_message = max_message
         self._rest = b""
         self._opcode: Opcode | None = None  # of the message whose fragments are in `_body`
         self._body = bytearray()
@@ -61,7 +60,7 @@ class Reader:
         """Yield what is whole by now.
 
         Raises:
-            BadFrame: the bytes are no WebSocket frames of a client, no UTF-8, or a message of more than MAX_MESSAGE.
+            BadFrame: the bytes are no WebSocket frames of a client, no UTF-8, or a message that is too long.
         """
         stream = StreamReader()
         stream.feed_data(self._rest + data)
@@ -75,10 +74,9 @@ class Reader:
             if received is not None:
                 yield received
 
-    @staticmethod
-    def _next_frame(stream: StreamReader) -> Frame | None:
+    def _next_frame(self, stream: StreamReader) -> Frame | None:
         try:
-            next(Frame.parse(stream.read_exact, mask=True, max_size=MAX_MESSAGE))
+            next(Frame.parse(stream.read_exact, mask=True, max_size=self._max_message))
         except StopIteration as whole:
             frame: Frame = whole.value
             return frame
@@ -104,7 +102,7 @@ class Reader:
             raise BadFrame(CloseCode.PROTOCOL_ERROR)
         opcode = self._opcode or frame.opcode
         self._body += frame.data
-        if len(self._body) > MAX_MESSAGE:
+        if len(self._body) > self._max_message:
             raise BadFrame(CloseCode.MESSAGE_TOO_BIG)
         if not frame.fin:
             self._opcode = opcode

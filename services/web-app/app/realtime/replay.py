@@ -1,4 +1,4 @@
-"""Replay: what a client missed between its cursor and the moment it joined the live feed."""
+"""Replay: what a client missed since its cursor."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from app.db.events import head, oldest_sequence, read_events
 from app.domain.cursor import Cursor
+from app.domain.digest import latest_progress
 from app.domain.envelope import StoredEvent
 from app.domain.permissions import Access
 
@@ -20,23 +21,24 @@ class ResyncRequiredError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Exactly the missed events that the user may see, and the cursor up to which they are complete."""
+    """The missed events that the user may see, and the cursor up to which they are complete.
+
+    Exactly those, but for progress that a later event of its run makes pointless.
+    """
 
     events: list[StoredEvent]
     until: Cursor
 
 
-def replay(session: Session, access: Access, since: Cursor, until: Cursor | None, limit: int) -> Replay:
-    """Read what lies behind `since`, up to `until` where that is given (the live feed's place).
-
-    A cursor ahead of `until` is fine while the log has it: another instance was faster, and nothing was missed.
+def replay(session: Session, access: Access, since: Cursor, limit: int, until: Cursor | None = None) -> Replay:
+    """Read everything that was committed behind `since`, or up to `until` where that is given.
 
     Raises:
         ResyncRequiredError: the cursor is of another epoch, too old, not of this log, or more than `limit` rows behind.
             Never a part of what was missed.
     """
     now = head(session)
-    if since.epoch != now.epoch:
+    if since.epoch != now.epoch or (until is not None and until.epoch != now.epoch):
         raise ResyncRequiredError("other_epoch")
     if since.sequence > now.sequence:
         raise ResyncRequiredError("unknown_cursor")
@@ -45,11 +47,10 @@ def replay(session: Session, access: Access, since: Cursor, until: Cursor | None
     epoch, rows = read_events(session, since.sequence, limit + 1)
     if epoch != now.epoch:
         raise ResyncRequiredError("other_epoch")
-    last = now.sequence if until is None else until.sequence
-    missed = [event for event in rows if event.cursor.sequence <= last]
+    missed = [event for event in rows if until is None or event.cursor.sequence <= until.sequence]
     if len(missed) > limit:
         raise ResyncRequiredError("too_many")
     return Replay(
-        events=[event for event in missed if access.may_see(event.host_id)],
-        until=Cursor(epoch, max(last, since.sequence)),
+        events=latest_progress([event for event in missed if access.may_see(event.host_id)]),
+        until=missed[-1].cursor if missed else since,
     )

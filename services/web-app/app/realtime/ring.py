@@ -12,7 +12,7 @@ class Ring:
 
     def __init__(self, size: int) -> None:
         self._entries: deque[tuple[StoredEvent, Frame]] = deque()
-        self._size = size
+        self.size = size
         self.floor = 0
 
     def restart(self, floor: int) -> None:
@@ -23,7 +23,7 @@ class Ring:
     def add(self, event: StoredEvent, frame: Frame) -> None:
         """Keep an event; the oldest goes when there are too many."""
         self._entries.append((event, frame))
-        if len(self._entries) > self._size:
+        if len(self._entries) > self.size:
             self.floor = self._entries.popleft()[0].cursor.sequence
 
     def after(self, sequence: int) -> Iterator[tuple[StoredEvent, Frame]]:

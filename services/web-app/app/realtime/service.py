@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,13 +16,15 @@ from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.db.events import oldest_sequence, read_events
+from app.db.overview import overview
 from app.domain.cursor import Cursor
 from app.domain.envelope import StoredEvent
 from app.domain.permissions import Access
 from app.realtime import frames
 from app.realtime.client import Client, CloseCode
-from app.realtime.frames import Frame
+from app.realtime.frames import Frame, Pulse
 from app.realtime.hub import ConnectionManager
+from app.realtime.limits import Limits
 from app.realtime.manual import ManualGate
 from app.realtime.reader import BATCH, LogReader
 from app.realtime.recheck import recheck_permissions
@@ -29,8 +32,24 @@ from app.realtime.replay import ResyncRequiredError, replay
 from app.realtime.wheel import Wheel
 from app.utils.notification_service.subscriber import NotificationSubscriber
 
-DRAIN_BATCH = 50  # clients closed at a time while draining
+DRAIN_STEP = 0.1  # seconds between batches of clients that are sent away, where it is more than one at a time
+PACE = 0.9  # of the time that a drain is given is planned; the rest is for what comes late
+LOG_DEADLINE = 5.0  # seconds that a read of the log may take until what clients have is called stale
+PULSE_INTERVAL = 0.25  # seconds between looks at the state of the feed
+_LIMITS = [field.name for field in fields(Limits)]
 log = logging.getLogger(__name__)
+
+
+class DrainTooShortError(Exception):
+    """So many clients cannot be sent away in so short a time; `seconds` would do."""
+
+    def __init__(self, clients: int, rate: float, seconds: int) -> None:
+        super().__init__(f"{clients} clients at {rate:g} a second take {seconds} s")
+        self.seconds = seconds
+
+
+class HistoryChangedError(Exception):
+    """The log has another history than the one this instance follows; it will have noticed in a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +78,14 @@ class Realtime:
             accept=settings.accept_manual_notifications,
             rate=settings.manual_notifications_per_second,
         )
-        self.reader = LogReader(sessions, manager, settings.log_poll_interval)
+        manager.limit(Limits(**{name: getattr(settings, name) for name in _LIMITS}))
+        self.reader = LogReader(
+            sessions,
+            manager,
+            poll_interval=settings.log_poll_interval,
+            digest_rate=settings.digest_rate,
+            wakes_come=lambda: self.subscriber.connected,
+        )
         self.subscriber = NotificationSubscriber(settings, on_wake=self.reader.wake, on_manual=self.gate.receive)
 
     @asynccontextmanager
@@ -89,40 +115,59 @@ class Realtime:
         """Whether clients may join: the log was read and the instance is not about to stop."""
         return self.manager.head is not None and not self.draining
 
-    async def join(self, client: Client, access: Access, since: Cursor | None) -> Greeting:
+    async def join(self, client: Client, access: Access, since: Cursor | None, *, snapshot: bool = False) -> Greeting:
         """Connect a client and read what it missed since `since`, so that it gets every event once and in order.
 
-        The client takes its place in the live feed first; the log is then read up to exactly there. Nothing is written
-        to it before `greet`.
+        The client takes its place in the live feed first; then the log is read to its end, which may be ahead of what
+        this instance has published by now. With `snapshot`, the state is read where there is no `since` to continue
+        from. Nothing is written to the client before `greet`.
 
         Raises:
-            TooManyConnectionsError: the user has as many as one may have.
-            sqlalchemy.exc.SQLAlchemyError, OSError: the log cannot be read; the client is not connected.
+            TooManyConnectionsError: the user or the address has as many as one may have.
+            HistoryChangedError: come back in a moment. The client is not connected, nor is it below:
+            sqlalchemy.exc.SQLAlchemyError, OSError: the log cannot be read.
         """
-        settings = self._settings
-        place = self.manager.connect(client, access, settings.connections_per_user)
+        place = self.manager.connect(client, access)
+        hello = frames.hello(place, self._settings.instance, self._settings.release_id)
         try:
-            opening = [frames.hello(place, settings.instance, settings.release_id)]
             if since is None:
-                return Greeting(opening, (), place.sequence)
-            return await self._what_was_missed(opening, access, since, place)
+                return await self._from_now_on([hello], access, place, snapshot=snapshot)
+            try:
+                async with self._sessions() as session:
+                    found = await session.run_sync(replay, access, since, self._settings.replay_limit)
+            except ResyncRequiredError as error:
+                head = self.manager.head or place
+                opening = [hello, frames.resync_required(head, error.reason)]
+                return await self._from_now_on(opening, access, head, snapshot=snapshot)
+            self._check_epoch(found.until)
+            return Greeting([hello, frames.resumed(since, len(found.events))], found.events, found.until.sequence)
         except BaseException:
             self.manager.disconnect(client)
             raise
 
+    async def _from_now_on(
+        self, opening: Sequence[Frame], access: Access, place: Cursor, *, snapshot: bool
+    ) -> Greeting:
+        if not snapshot:
+            return Greeting(opening, (), place.sequence)
+        async with self._sessions() as session:
+            state = await session.run_sync(overview, access)
+        at = Cursor.parse(state["cursor"])
+        self._check_epoch(at)
+        return Greeting([*opening, frames.snapshot(at, state)], (), at.sequence)
+
+    def _check_epoch(self, cursor: Cursor) -> None:
+        """Refuse to mix two histories: what was read is of another one than what will be published."""
+        if self.manager.head is None or cursor.epoch != self.manager.head.epoch:
+            self.reader.wake()
+            raise HistoryChangedError
+
     def greet(self, client: Client, greeting: Greeting) -> None:
         """Write the greeting; from here on the client gets what happens."""
         self.manager.greet(client, greeting.opening, greeting.missed, greeting.until)
-
-    async def _what_was_missed(self, opening: list[Frame], access: Access, since: Cursor, place: Cursor) -> Greeting:
-        try:
-            async with self._sessions() as session:
-                found = await session.run_sync(replay, access, since, place, self._settings.replay_limit)
-        except ResyncRequiredError as error:
-            head = self.manager.head or place
-            return Greeting([*opening, frames.resync_required(head, error.reason)], (), head.sequence)
-        resumed = frames.resumed(since, len(found.events))
-        return Greeting([*opening, resumed], found.events, found.until.sequence)
+        pulse = self.pulse()
+        if pulse.state != "live":
+            self.manager.tell(client, pulse)
 
     def _lags(self, client: Client) -> None:
         """Catch up a client that is further behind than the ring reaches."""
@@ -152,17 +197,28 @@ class Realtime:
                 return
 
     async def drain(self, seconds: float) -> int:
-        """Take no new clients, send the connected ones away over about `seconds`, and return how many there were."""
+        """Take no new clients, send the connected ones away within `seconds`, and return how many there were.
+
+        They leave in a steady stream, so that whoever takes them over is not overrun.
+
+        Raises:
+            DrainTooShortError: that would be more in a second than the settings allow. Nothing has been done.
+        """
+        shortest = len(self.manager) / self._settings.reconnects_per_second / PACE
+        if shortest > seconds:
+            raise DrainTooShortError(len(self.manager), self._settings.reconnects_per_second, math.ceil(shortest))
         self.draining = True
-        clients = list(self.manager.clients())
-        for client in clients:
-            client.say(frames.reconnect(int(random.uniform(0, seconds) * 1000)))  # noqa: S311
-        batches = [clients[start : start + DRAIN_BATCH] for start in range(0, len(clients), DRAIN_BATCH)]
-        for batch in batches:
-            await asyncio.sleep(seconds / len(batches))
-            for client in batch:
+        gone = 0
+        rate = len(self.manager) / PACE / seconds if seconds else 1.0
+        size = max(1, math.ceil(rate * DRAIN_STEP))
+        pause = size / rate if rate else 0
+        while clients := list(self.manager.clients()):
+            for client in random.sample(clients, min(size, len(clients))):
+                client.say(frames.reconnect(int(random.uniform(0, pause) * 1000)))  # noqa: S311
                 client.close(CloseCode.RESTART)
-        return len(clients)
+                gone += 1
+            await asyncio.sleep(pause)
+        return gone
 
     def stop(self) -> None:
         """Close every client at once with 1012; called as the server begins to stop."""
@@ -170,10 +226,22 @@ class Realtime:
         for client in self.manager.clients():
             client.close(CloseCode.RESTART)
 
+    def pulse(self) -> Pulse:
+        """Return how fresh the feed is."""
+        age = self.log_age() or 0.0
+        if self.reader.failing or age > self._settings.log_poll_interval + LOG_DEADLINE:
+            return Pulse("stale", age)
+        return Pulse("live" if self.subscriber.connected else "delayed", age)
+
     async def _heartbeats(self) -> None:
+        """Send one every so often, and at once when the state changes."""
+        told, due = self.pulse().state, time.monotonic()
         while True:
-            await asyncio.sleep(self._settings.heartbeat_interval)
-            self.manager.heartbeat()
+            pulse, now = self.pulse(), time.monotonic()
+            if pulse.state != told or now >= due:
+                self.manager.heartbeat(pulse)
+                told, due = pulse.state, now + self._settings.heartbeat_interval
+            await asyncio.sleep(min(PULSE_INTERVAL, max(0.0, due - now)))
 
     async def _slow_clients(self) -> None:
         while True:

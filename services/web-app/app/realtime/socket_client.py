@@ -16,6 +16,7 @@ from app.realtime.frames import Batch
 from app.realtime.inbox import Inbox
 from app.realtime.wheel import Wheel
 
+ABORT = "vuls.abort"  # ASGI extension of the same server: cuts an HTTP connection off
 ADOPT = "vuls.adopt"  # ASGI extension of a server that lets go of a transport; see app.server.protocol
 GOODBYE_SECONDS = 5.0  # until a peer that does not read its close is cut off
 _PING = bytes(Frame(Opcode.PING, b"").serialize(mask=False))
@@ -26,8 +27,10 @@ class SocketClient(Client, asyncio.Protocol):
 
     __slots__ = ("_connections", "_heard", "_inbox", "_reader", "_transport", "_wheel")
 
-    def __init__(self, user_id: int, credential: Credential, home: Home, wheel: Wheel) -> None:
-        super().__init__(user_id, credential, home)
+    def __init__(
+        self, user_id: int, credential: Credential, home: Home, wheel: Wheel, address: str | None = None
+    ) -> None:
+        super().__init__(user_id, credential, home, address)
         self._wheel = wheel
         self._transport: asyncio.Transport | None = None
         self._connections: set[asyncio.Protocol] | None = None
@@ -66,7 +69,7 @@ class SocketClient(Client, asyncio.Protocol):
         self._heard = True
         if self._leaving or not data:
             return
-        reader = self._reader or reading.Reader()
+        reader = self._reader or reading.Reader(self.home.limits.max_message)
         try:
             for received in reader.feed(data):
                 self._receive(received)

@@ -8,7 +8,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
-from app.realtime.socket_client import ADOPT
+from app.realtime.socket_client import ABORT, ADOPT
 
 LINGER = 5.0  # seconds a closed connection may take to read what is left
 MAX_EARLY = 16 * 1024  # bytes that a client may send before its handshake is answered
@@ -100,9 +100,17 @@ class AdoptableProtocol(SocketProtocol):
 
 
 class UpgradingProtocol(HttpToolsProtocol):
-    """Hands over what came in one piece with the handshake's request; uvicorn drops it (RFC 6455 allows it to come)."""
+    """Lets a response cut its connection off, and hands over what came in one piece with a handshake's request.
+
+    RFC 6455 allows a client to send that early; uvicorn drops it.
+    """
 
     _last = b""
+
+    def on_message_begin(self) -> None:
+        """Begin a request whose connection can be cut off, which `close` does not do to a peer that does not read."""
+        super().on_message_begin()
+        cast("dict[str, Any]", self.scope)["extensions"] = {ABORT: self.transport.abort}
 
     def data_received(self, data: bytes) -> None:
         """Read HTTP, and give what follows an upgrade to the new protocol."""

@@ -13,7 +13,6 @@ from uvicorn_worker import UvicornWorker
 
 from app.api.admin import create_admin_app
 from app.config import get_settings
-from app.realtime.reading import MAX_MESSAGE
 from app.server.admin_server import admin_server
 from app.server.logger import quiet, use_root
 from app.server.protocol import AdoptableProtocol, SocketProtocol, UpgradingProtocol
@@ -54,7 +53,7 @@ class InstanceWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has
         "loop": "uvloop",
         "http": UpgradingProtocol,
         "ws": AdoptableProtocol if get_settings().adopt_sockets else SocketProtocol,
-        "ws_max_size": MAX_MESSAGE,
+        "ws_max_size": get_settings().max_message,
         "ws_per_message_deflate": False,
         "ws_ping_interval": 20.0,
         "ws_ping_timeout": 20.0,

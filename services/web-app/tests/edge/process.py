@@ -35,6 +35,7 @@ class InstanceProcess:
             "allowed_origins": (ORIGIN,),
             "accept_manual_notifications": True,
             "heartbeat_interval": 1.0,
+            "digest_rate": 1e9,
             "permission_recheck_interval": 0.5,
         }
         environment = {

@@ -13,11 +13,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from app.domain.cursor import Cursor
 from app.domain.envelope import StoredEvent
 from app.domain.permissions import Access, Role
-from app.realtime import frames, hub
+from app.realtime import frames
 from app.realtime.client import CloseCode, QueueClient, SessionCredential, TokenCredential
 from app.realtime.hub import ConnectionManager, TooManyConnectionsError
+from app.realtime.limits import Limits
 
 EPOCH = "k3f9"
+PULSE = frames.Pulse("live", 0.1)
 ROOM = 1 << 20  # bytes: no client of these tests fills that
 
 
@@ -41,12 +43,17 @@ def hub_at(sequence: int = 10) -> ConnectionManager:
 
 
 def connect(
-    manager: ConnectionManager, rights: Access, room: int = ROOM, *, limit: int = 100, token: int | None = None
+    manager: ConnectionManager,
+    rights: Access,
+    room: int = ROOM,
+    *,
+    token: int | None = None,
+    address: str | None = None,
 ) -> QueueClient:
     """Return a new client that is connected but not greeted."""
     credential = TokenCredential(token) if token else SessionCredential(bytes([rights.user_id]))
-    client = QueueClient(rights.user_id, credential, manager, room)
-    manager.connect(client, rights, limit)
+    client = QueueClient(rights.user_id, credential, manager, room, address)
+    manager.connect(client, rights)
     return client
 
 
@@ -113,11 +120,27 @@ async def test_a_frame_never_reaches_who_may_not_see_its_host() -> None:
 
 def test_a_user_connects_so_often_and_no_more() -> None:
     manager = hub_at()
-    first = connect(manager, access(1), limit=1)
-    with pytest.raises(TooManyConnectionsError):
-        connect(manager, access(1), limit=1)
+    manager.limit(Limits(connections_per_user=1))
+    first = connect(manager, access(1))
+    with pytest.raises(TooManyConnectionsError, match="user"):
+        connect(manager, access(1))
     manager.disconnect(first)
-    connect(manager, access(1), limit=1)
+    connect(manager, access(1))
+
+
+def test_an_address_connects_so_often_and_no_more_whoever_signs_in_there() -> None:
+    manager = hub_at()
+    manager.limit(Limits(connections_per_address=2))
+    first, _ = connect(manager, access(1), address="192.0.2.1"), connect(manager, access(2), address="192.0.2.1")
+    with pytest.raises(TooManyConnectionsError, match="address"):
+        connect(manager, access(3), address="192.0.2.1")
+    connect(manager, access(3), address="192.0.2.2")
+    connect(manager, access(3))
+    manager.disconnect(first)
+    manager.disconnect(first)
+    connect(manager, access(3), address="192.0.2.1")
+    with pytest.raises(TooManyConnectionsError, match="address"):
+        connect(manager, access(3), address="192.0.2.1")
 
 
 def test_nobody_connects_before_the_log_was_read() -> None:
@@ -153,11 +176,49 @@ async def test_a_message_by_hand_reaches_one_that_is_ahead_too() -> None:
     assert await everything(ahead) == [11, 12, 99, 13]
 
 
+def update(sequence: int, status: str, host_id: int | None = None) -> StoredEvent:
+    data = {"n": sequence, "task_run_id": sequence, "status": status, "result_data": {}}
+    return StoredEvent(Cursor(EPOCH, sequence), "task_update", host_id, data, datetime.now(UTC))
+
+
+def progress(sequence: int, run: int) -> StoredEvent:
+    return StoredEvent(Cursor(EPOCH, sequence), "task_progress", None, {"task_run_id": run}, datetime.now(UTC))
+
+
+async def test_in_a_storm_each_user_gets_a_digest_of_what_it_may_see_and_failures_alone() -> None:
+    manager = hub_at(10)
+    admin, of_host_1 = join(manager, access(1)), join(manager, access(2, 1))
+    successes = [update(sequence, "success", sequence % 2) for sequence in range(11, 31)]
+    rest = [update(31, "failed", 1), update(32, "queued", 1), update(33, "queued", 1)]
+
+    manager.publish([*successes, *rest], merge=True)
+
+    assert await waiting(admin) == await waiting(of_host_1) == ["digest", 31, 32, 33]
+    manager.publish([update(sequence, "success", sequence % 2) for sequence in range(34, 44)], merge=True)
+    counts = []
+    for client in (admin, of_host_1):
+        ((batch),) = await client.next_batches()
+        counts.append(orjson.loads(batch.frames[0].text)["data"]["events"])
+    assert counts == [10, 5]
+
+
+async def test_of_progress_that_goes_out_together_only_the_latest_is_written() -> None:
+    manager = hub_at(10)
+    fast, slow = join(manager, access(1)), join(manager, access(2), room=1)
+    assert slow.blocked_since
+    manager.publish([progress(11, 7), progress(12, 8), progress(13, 7)])
+    manager.publish([progress(14, 7)])
+    manager.publish([update(15, "success")])
+
+    assert await waiting(fast) == ["task_progress"] * 3 + [15]
+    assert await everything(slow) == ["task_progress"] * 2 + [15]
+
+
 async def test_heartbeats_reach_who_has_everything_and_never_move_a_cursor_back() -> None:
     manager = hub_at(10)
     level, ahead = join(manager, access(1)), join(manager, access(2), missed=events(11, 12))
 
-    manager.heartbeat()
+    manager.heartbeat(PULSE)
 
     assert await waiting(level) == ["heartbeat"]
     assert await waiting(ahead) == [11, 12]
@@ -168,7 +229,7 @@ async def test_a_client_whose_buffer_is_full_is_caught_up_later_and_harms_nobody
     slow, fast = join(manager, access(1), room=100), join(manager, access(2))
     for sequence in range(11, 61):
         manager.publish(events(sequence))
-        manager.heartbeat()
+        manager.heartbeat(PULSE)
     assert manager.lagging == 1
     assert len(slow.waiting) < 5
 
@@ -179,9 +240,9 @@ async def test_a_client_whose_buffer_is_full_is_caught_up_later_and_harms_nobody
     assert await waiting(slow) == [61]
 
 
-async def test_a_client_that_lags_beyond_the_ring_is_caught_up_from_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "RING_SIZE", 5)
+async def test_a_client_that_lags_beyond_the_ring_is_caught_up_from_the_log() -> None:
     manager = hub_at()
+    manager.limit(Limits(ring_size=5))
     slow = join(manager, access(1, 1), room=100)
     lagging: list[Any] = []
     manager.on_lag = lagging.append

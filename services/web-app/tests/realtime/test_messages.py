@@ -1,5 +1,6 @@
 """Messages: their schemas, what is sent by hand, what clients send."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -9,11 +10,13 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from app.domain.cursor import Cursor
+from app.domain.digest import Digest, condense
+from app.domain.envelope import StoredEvent
 from app.domain.permissions import Access, Role
 from app.realtime import frames
 from app.realtime.client import CloseCode, QueueClient, SessionCredential
 from app.realtime.hub import ConnectionManager
-from app.realtime.inbox import ERRORS, MESSAGES_PER_WINDOW, Inbox
+from app.realtime.inbox import ERRORS, Inbox
 from app.realtime.manual import ManualGate
 from app.realtime.messages import json_schemas
 
@@ -30,6 +33,23 @@ BY_HAND: dict[str, Any] = {
     },
 }
 
+PROGRESS = StoredEvent(
+    HEAD,
+    "task_progress",
+    3,
+    {
+        "task_id": 1,
+        "task_run_id": 2,
+        "task_name": "Scan web-1",
+        "phase": "scanning",
+        "percent": 40,
+        "timestamp": "2025-06-27T15:49:26.760966",
+    },
+    datetime.now(UTC),
+)
+(DIGEST,) = condense([StoredEvent(HEAD, "task_update", None, BY_HAND["data"], datetime.now(UTC))], 1)
+assert isinstance(DIGEST, Digest)
+
 
 @pytest.mark.parametrize(
     "frame",
@@ -37,7 +57,10 @@ BY_HAND: dict[str, Any] = {
         frames.hello(HEAD, "vuls-web-1:1", "release-7"),
         frames.resumed(HEAD, 3),
         frames.resync_required(HEAD, "too_old"),
-        frames.heartbeat(HEAD),
+        frames.heartbeat(HEAD, frames.Pulse("stale", 31.4)),
+        frames.digest(DIGEST),
+        frames.snapshot(HEAD, {"cursor": str(HEAD)}),
+        frames.event_frame(PROGRESS),
         frames.reconnect(500),
         frames.error("no"),
         frames.manual_frame(BY_HAND),
@@ -58,7 +81,7 @@ def connected() -> tuple[ConnectionManager, QueueClient]:
     manager = ConnectionManager()
     manager.begin(HEAD)
     client = QueueClient(1, SessionCredential(b"x"), manager, 1 << 20)
-    manager.connect(client, Access(1, "admin", Role.ADMIN, None), 1)
+    manager.connect(client, Access(1, "admin", Role.ADMIN, None))
     manager.greet(client, [frames.hello(HEAD, "i", "r")], (), HEAD.sequence)
     return manager, client
 
@@ -146,7 +169,7 @@ async def test_anything_else_is_an_error_and_repeated_the_end(text: str | None) 
 
 def test_too_many_pings_are_the_end() -> None:
     box, client = inbox()
-    for _ in range(MESSAGES_PER_WINDOW):
+    for _ in range(client.home.limits.messages_per_window):
         box.receive("ping")
     assert client.closing is None
     box.receive("ping")
@@ -154,6 +177,6 @@ def test_too_many_pings_are_the_end() -> None:
 
 
 def test_only_where_a_client_may_continue_an_event_stream_gets_an_id() -> None:
-    assert b"id: k3f9-1842\n" in frames.heartbeat(HEAD).sse
+    assert b"id: k3f9-1842\n" in frames.heartbeat(HEAD, frames.Pulse("stale", 31.4)).sse
     for frame in (frames.hello(HEAD, "i", "r"), frames.resumed(HEAD, 1), frames.resync_required(HEAD, "too_old")):
         assert not frame.sse.startswith(b"id:")

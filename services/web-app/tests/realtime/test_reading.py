@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
-from app.realtime.reading import MAX_MESSAGE, BadFrame, Goodbye, Message, Ping, Reader, Received
+from app.realtime.reading import BadFrame, Goodbye, Message, Ping, Reader, Received
+
+MAX_MESSAGE = 4096
 
 
 def wire(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
@@ -29,7 +31,7 @@ def feed(portions: list[bytes]) -> tuple[list[Received], Reader | None]:
     received: list[Received] = []
     reader: Reader | None = None
     for portion in portions:
-        reader = reader or Reader()
+        reader = reader or Reader(MAX_MESSAGE)
         received += reader.feed(portion)
         reader = None if reader.idle else reader
     return received, reader
@@ -98,7 +100,7 @@ def test_a_close_is_answered_with_what_it_says(payload: bytes) -> None:
 
 
 def test_empty_fragments_without_end_take_no_memory() -> None:
-    reader = Reader()
+    reader = Reader(MAX_MESSAGE)
     assert not list(reader.feed(wire(Opcode.TEXT, b"", fin=False)))
     for _ in range(10_000):
         assert not list(reader.feed(wire(Opcode.CONT, b"", fin=False)))

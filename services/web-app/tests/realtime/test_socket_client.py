@@ -54,7 +54,7 @@ class Connected:
         self.connections: set[Any] = set()
         self.transport = Transport()
         self.client = SocketClient(1, SessionCredential(b"x"), self.manager, self.wheel)
-        self.manager.connect(self.client, Access(1, "admin", Role.ADMIN, None), 1)
+        self.manager.connect(self.client, Access(1, "admin", Role.ADMIN, None))
 
     def attach(self) -> None:
         self.client.attach(self.transport, self.connections, 1000)
@@ -123,7 +123,7 @@ async def test_one_that_had_to_go_before_its_handshake_was_done_is_told_when_it_
 async def test_after_the_end_nothing_is_written_and_nobody_knows_it(connected: Connected) -> None:
     connected.client.data_received(b"\x88\x80\x00\x00\x00\x00" + b"\x89\x80\x00\x00\x00\x00")
     assert connected.transport.written == [b"\x88\x00"]
-    connected.manager.heartbeat()
+    connected.manager.heartbeat(frames.Pulse("live", 0.0))
     connected.client.shutdown()
     connected.client.connection_lost(None)
     connected.turn()

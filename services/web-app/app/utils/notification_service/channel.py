@@ -1,3 +1,4 @@
-"""The name of the channel."""
+"""The name of the channel, and of the messages that only show that it works."""
 
 NOTIFICATION_CHANNEL = "task_notifications"
+HEARTBEAT = "heartbeat"

@@ -7,26 +7,31 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
+from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from app.config import Settings
-from app.utils.notification_service.channel import NOTIFICATION_CHANNEL
+from app.utils.notification_service.channel import HEARTBEAT, NOTIFICATION_CHANNEL
 from app.utils.redis_client import make_async_redis
 
-SILENCE = 10.0  # seconds without a message after which the link is asked whether it lives
-ANSWER = 5.0  # seconds that the answer may take
+BEAT = 2.0  # seconds between heartbeats of an instance through the channel
+SILENCE = 5.0  # seconds without any message after which the link is given up
+ANSWER = 5.0  # seconds that Redis may take for an answer
 MAX_MESSAGE = 16 * 1024  # bytes; longer ones are not looked at
-MAX_DELAY = 5.0  # seconds between attempts to connect
+MAX_DELAY = 1.5  # seconds between attempts to connect
 log = logging.getLogger(__name__)
 
 
 class NotificationSubscriber:
     """Keeps a subscription to `task_notifications` for ever, and says when there is something to look at.
 
-    Pub/sub is at-most-once: a message with an id only calls `on_wake`, and so does every (re)connection, because what
-    was sent meanwhile is lost. The row is read from the event log. A message without an id goes to `on_manual`,
-    unchecked.
+    Pub/sub is at-most-once: a message with an id only calls `on_wake`, and so does every loss and every return of the
+    link, because what was sent meanwhile is lost. The row is read from the event log. A message without an id goes to
+    `on_manual`, unchecked.
+
+    A link can be dead and look alive: half open, or to a server that nobody publishes to any more. So every instance
+    sends a heartbeat through the channel, over another connection, and a link that brings none is given up.
     """
 
     def __init__(
@@ -47,7 +52,9 @@ class NotificationSubscriber:
                 if self.connected or attempt == 0:
                     log.warning("Redis notification subscriber lost its link (%s); trying on", type(error).__name__)
                 attempt = 0 if self.connected else attempt + 1
-            self.connected = False
+            if self.connected:
+                self.connected = False
+                self._on_wake()
             # Full jitter: after an outage the instances do not come back in step.
             await asyncio.sleep(random.uniform(0.1, min(MAX_DELAY, 0.25 * 2 ** min(attempt, 6))))  # noqa: S311
 
@@ -56,17 +63,28 @@ class NotificationSubscriber:
         client = make_async_redis(self._settings, timeout=ANSWER)
         async with client, client.pubsub() as pubsub:
             await pubsub.subscribe(NOTIFICATION_CHANNEL)
-            while True:
-                self._handle(await self._next(pubsub))
+            beating = asyncio.create_task(self._beat(client), name="channel heartbeats")
+            try:
+                while True:
+                    self._handle(await self._next(pubsub))
+            finally:
+                beating.cancel()
 
-    async def _next(self, pubsub: PubSub) -> dict[str, Any]:
-        """Return the next message; a link that is silent and does not answer a PING is given up (half open)."""
+    async def _beat(self, client: Redis) -> None:
+        """Send heartbeats until Redis refuses one; what follows from that is that none comes back."""
+        body = orjson.dumps({"type": HEARTBEAT, "instance": self._settings.instance})
+        try:
+            while True:
+                await client.publish(NOTIFICATION_CHANNEL, body)
+                await asyncio.sleep(BEAT)
+        except (RedisError, OSError) as error:
+            log.warning("Cannot send heartbeats through the channel (%s)", error)
+
+    @staticmethod
+    async def _next(pubsub: PubSub) -> dict[str, Any]:
         message = await pubsub.get_message(timeout=SILENCE)
         if message is None:
-            await pubsub.ping()
-            message = await pubsub.get_message(timeout=ANSWER)
-            if message is None:
-                raise TimeoutError
+            raise TimeoutError
         return dict(message)
 
     def _handle(self, message: dict[str, Any]) -> None:
@@ -86,5 +104,5 @@ class NotificationSubscriber:
             log.warning("Ignored a channel message that is no JSON object of at most %d bytes", MAX_MESSAGE)
         elif content.get("id") is not None:
             self._on_wake()
-        else:
+        elif content.get("type") != HEARTBEAT:
             self._on_manual(content)
