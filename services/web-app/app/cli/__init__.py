@@ -10,7 +10,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from app.cli import database, drain, groups, inventory, notify, status, tokens, users
+from app.cli import database, drain, groups, inventory, notify, status, tokens, users, watch
 from app.cli.output import fail
 from app.log import configure_logging
 
@@ -23,6 +23,7 @@ cli.add_typer(database.cli, name="db")
 cli.command("status")(status.status)
 cli.command("drain")(drain.drain)
 cli.command("notify")(notify.notify)
+cli.command("watch")(watch.watch)
 
 
 def main() -> None:

@@ -34,22 +34,22 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json:
         typer.echo("  ".join(padded).rstrip())
 
 
-def read_secret(path: str) -> str:
+def read_secret(path: str, what: str = "password") -> str:
     """Return the first line of a file, or of standard input for `-`. A secret is never an argument.
 
     At a terminal it is asked for, and what is typed is not shown.
     """
     try:
         if path == "-":
-            line = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline()
+            line = getpass.getpass(f"{what.capitalize()}: ") if sys.stdin.isatty() else sys.stdin.readline()
         else:
             with open(path, encoding="utf-8") as file:  # noqa: PTH123  (may be a pipe that only `open` follows)
                 line = file.readline()
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        fail(f"cannot read the password from {path}: {error}", "name a readable file, or - for standard input")
+        fail(f"cannot read the {what} from {path}: {error}", "name a readable file, or - for standard input")
     secret = line.rstrip("\r\n")
     if not secret:
-        fail("the password is empty", "put it on the first line of the file or of standard input")
+        fail(f"the {what} is empty", "put it on the first line of the file or of standard input")
     return secret
 
 
