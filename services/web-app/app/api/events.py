@@ -54,6 +54,7 @@ class EventStream(Response):
             realtime.greet(client, greeting)
             if not await self._stream(client, receive, send):
                 scope["extensions"][ABORT]()
+                await _hung_up(receive)
         finally:
             realtime.manager.disconnect(client)
 

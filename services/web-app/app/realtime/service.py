@@ -208,17 +208,22 @@ class Realtime:
         if shortest > seconds:
             raise DrainTooShortError(len(self.manager), self._settings.reconnects_per_second, math.ceil(shortest))
         self.draining = True
+        told: list[Client] = []
         gone = 0
         rate = len(self.manager) / PACE / seconds if seconds else 1.0
         size = max(1, math.ceil(rate * DRAIN_STEP))
         pause = size / rate if rate else 0
-        while clients := list(self.manager.clients()):
-            for client in random.sample(clients, min(size, len(clients))):
-                client.say(frames.reconnect(int(random.uniform(0, pause) * 1000)))  # noqa: S311
+        while True:
+            for client in told:
                 client.close(CloseCode.RESTART)
-                gone += 1
+            clients = list(self.manager.clients())
+            if not clients:
+                return gone
+            told = random.sample(clients, min(size, len(clients)))
+            for client in told:
+                client.say(frames.reconnect(int(random.uniform(0, pause) * 1000)))  # noqa: S311
+            gone += len(told)
             await asyncio.sleep(pause)
-        return gone
 
     def stop(self) -> None:
         """Close every client at once with 1012; called as the server begins to stop."""

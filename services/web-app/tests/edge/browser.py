@@ -1,9 +1,10 @@
 """A browser's side of HTTP and the WebSocket, without the browser."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -93,13 +94,16 @@ class Browser:
         self.http.headers["Authorization"] = f"Bearer {token}"
 
     @contextmanager
-    def feed(self, since: str | None = None, **headers: str) -> Iterator[Feed]:
+    def feed(
+        self, since: str | None = None, *, snapshot: bool = False, headers: Mapping[str, str] | None = None
+    ) -> Iterator[Feed]:
         """Open a socket, from a cursor on or from now on."""
-        query = f"?since={since}" if since is not None else ""
+        asked = {"since": since, "snapshot": "true" if snapshot else None}
+        query = "?" + urlencode({name: value for name, value in asked.items() if value is not None})
         with unix_connect(
             str(self.instance.http_socket),
             f"ws://vuls.example/api/ws{query}",
-            additional_headers=self.headers | headers,
+            additional_headers=self.headers | dict(headers or {}),
             compression=None,
             open_timeout=10,
             close_timeout=2,

@@ -6,17 +6,21 @@ import threading
 
 
 class Forwarder:
-    """Hands TCP connections on to `(host, port)` until it is cut."""
+    """Hands TCP connections on to `(host, port)` until it is cut or frozen."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
+        self._flows = threading.Event()
         self.port = 0
         self.mend()
 
     def mend(self) -> None:
-        """Take connections (again), on the same port."""
+        """Take connections (again), on the same port, and hand everything on."""
+        self._flows.set()
+        if self._listener is not None:
+            return
         self._listener = socket.create_server(("127.0.0.1", self.port))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
@@ -31,6 +35,10 @@ class Forwarder:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
+    def freeze(self) -> None:
+        """Hand nothing on, and end nothing: what is connected is half open now."""
+        self._flows.clear()
+
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -43,6 +51,7 @@ class Forwarder:
     def _copy(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                self._flows.wait()
                 sink.sendall(data)
         for end in (source, sink):
             with contextlib.suppress(OSError):

@@ -1,6 +1,7 @@
 """Polling and server-sent events: the same log and the same cursors as the socket."""
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from app.domain.envelope import StoredEvent
 from tests.edge.browser import Browser, checked
 from tests.edge.conftest import World
-from tests.edge.process import InstanceProcess
+from tests.edge.process import InstanceProcess, eventually, open_sockets
 
 SignIn = Callable[..., Browser]
 Happen = Callable[..., StoredEvent]
@@ -80,6 +81,38 @@ def test_an_event_stream_ends_when_its_session_does(instance: InstanceProcess, s
         with instance.client(**browser.headers) as other:
             assert other.post("/api/auth/logout").status_code == 204
         assert all(message["type"] == "heartbeat" for _, message in messages)
+
+
+def test_an_event_stream_can_begin_with_the_state(sign_in: SignIn) -> None:
+    http = sign_in("admin").http
+    with http.stream("GET", "/api/events", params={"snapshot": "true"}) as response:
+        messages = stream(response)
+        assert next(messages)[1]["type"] == "hello"
+        cursor, snapshot = next(messages)
+        assert (snapshot["type"], snapshot["id"]) == ("snapshot", cursor)
+
+
+def test_an_event_stream_that_is_not_read_is_cut_off(
+    start_instance: Callable[..., InstanceProcess], sign_in: SignIn, happen: Happen
+) -> None:
+    narrow = start_instance(slow_client_seconds=1, client_buffer=1024)
+    browser = sign_in("admin", narrow)
+    stalled = socket.socket(socket.AF_UNIX)
+    stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    stalled.connect(str(narrow.http_socket))
+    cookie = browser.headers["Cookie"]
+    stalled.sendall(f"GET /api/events HTTP/1.1\r\nHost: vuls.example\r\nCookie: {cookie}\r\n\r\n".encode())
+    with narrow.admin() as admin:
+        eventually(lambda: admin.get("/status").json()["clients"] == 1)
+        before = open_sockets(narrow)
+        while admin.get("/status").json()["clients"]:
+            happen("x" * 10_000)
+        eventually(lambda: open_sockets(narrow) < before, timeout=15)
+    stalled.close()
+    assert "does not read (4008)" in narrow.log
+    assert "Traceback" not in narrow.log
+    assert "ERROR" not in narrow.log
+    narrow.remove()
 
 
 def test_a_stranger_gets_no_stream(instance: InstanceProcess) -> None:

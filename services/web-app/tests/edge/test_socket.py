@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from app.realtime.inbox import ERRORS
 from app.realtime.limits import Limits
 from tests.edge.browser import Browser
 from tests.edge.conftest import World
-from tests.edge.process import ORIGIN, InstanceProcess, eventually
+from tests.edge.process import ORIGIN, InstanceProcess, eventually, open_sockets
 from tests.services import Database
 
 SignIn = Callable[..., Browser]
@@ -42,7 +41,7 @@ def shared_instance(start_instance: Callable[..., InstanceProcess], *, adopt: bo
 
 def refused(browser: Browser, **headers: str) -> Any:
     """Return the HTTP answer to a handshake that must fail."""
-    with pytest.raises(InvalidStatus) as caught, browser.feed(**headers):
+    with pytest.raises(InvalidStatus) as caught, browser.feed(headers=headers):
         pass
     return caught.value.response
 
@@ -193,6 +192,46 @@ def test_a_cursor_that_leads_nowhere_is_answered_with_a_resync(sign_in: SignIn, 
         assert feed.next()["type"] == "resync_required"
         happen("afterwards")
         assert feed.updates_until("afterwards")
+
+
+def test_a_client_can_begin_with_the_state_and_go_on_from_there(sign_in: SignIn, happen: Happen, world: World) -> None:
+    browser = sign_in("viewer-1")
+    last = happen("before", world.hosts[0])
+    with browser.feed(snapshot=True) as feed:
+        assert feed.next()["type"] == "hello"
+        snapshot = feed.next()
+        happen("after", world.hosts[0])
+        assert feed.next()["data"]["task_name"] == "after"
+    assert (snapshot["type"], snapshot["id"]) == ("snapshot", str(last.cursor))
+    assert snapshot["data"] == browser.http.get("/api/overview").json() | {"cursor": str(last.cursor)}
+    assert [task["id"] for task in snapshot["data"]["tasks"]] == [world.tasks[0]]
+
+
+def test_a_state_is_sent_only_where_a_cursor_leads_nowhere(sign_in: SignIn, happen: Happen) -> None:
+    browser = sign_in("admin")
+    last = happen("seen")
+    with browser.feed(str(last.cursor), snapshot=True) as feed:
+        assert [feed.next()["type"] for _ in range(2)] == ["hello", "resumed"]
+    with browser.feed("other-1", snapshot=True) as feed:
+        assert [feed.next()["type"] for _ in range(3)] == ["hello", "resync_required", "snapshot"]
+        happen("after")
+        assert feed.next()["data"]["task_name"] == "after"
+
+
+def test_an_address_has_so_many_connections_and_no_more(
+    start_instance: Callable[..., InstanceProcess], sign_in: SignIn, *, adopt: bool
+) -> None:
+    tight = start_instance(connections_per_address=2, adopt_sockets=adopt)
+    here, there = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
+    first, second = sign_in("viewer-1", tight), sign_in("viewer-2", tight)
+    with first.feed(headers=here) as one, second.feed(headers=here) as other:
+        one.next(), other.next()
+        with pytest.raises(InvalidStatus) as refused, second.feed(headers=here):
+            pass
+        assert refused.value.response.status_code == 429
+        with second.feed(headers=there) as elsewhere:
+            elsewhere.next()
+    tight.remove()
 
 
 def test_a_malformed_cursor_is_refused(sign_in: SignIn) -> None:
@@ -527,7 +566,7 @@ def test_a_client_that_does_not_read_is_closed_and_holds_up_nobody(
         stalled = _raw_socket(narrow, sign_in("admin", narrow))
         with sign_in("admin", narrow).feed() as feed, narrow.admin() as admin:
             feed.next()
-            before = _open_sockets(narrow)
+            before = open_sockets(narrow)
             for _ in range(100):
                 _fill_the_log(database)
                 happen("now")
@@ -536,17 +575,11 @@ def test_a_client_that_does_not_read_is_closed_and_holds_up_nobody(
                     break
             assert 'vuls_closed_total{code="4008"} 1.0' in admin.get("/metrics").text
             # The connection ends within the time it gets to read its close, although it never reads.
-            eventually(lambda: _open_sockets(narrow) < before, timeout=10)
+            eventually(lambda: open_sockets(narrow) < before, timeout=10)
         stalled.close()
         assert "does not read (4008)" in narrow.log
     finally:
         narrow.stop()
-
-
-def _open_sockets(instance: InstanceProcess) -> int:
-    """Count the accepted connections on the public socket, as the kernel sees them."""
-    table = Path("/proc/net/unix").read_text(encoding="ascii").splitlines()
-    return sum(line.endswith(str(instance.http_socket)) and " 00010000 " not in line for line in table)
 
 
 def test_a_stop_closes_every_socket_with_1012(
