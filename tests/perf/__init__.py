@@ -1,0 +1,1 @@
+"""Benchmarks. `tests/perf/run.sh` runs them and writes docs/performance.md."""
