@@ -1,7 +1,7 @@
 """What is said of several runs: the median, and how far the runs lie apart."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -27,24 +27,12 @@ class Figure:
 
     def __str__(self) -> str:
         """Return the median and, where there is more than one run, the spread."""
-        spread = "" if self.least == self.most else f" ({short(self.least)}–{short(self.most)})"
+        spread = "" if self.least == self.most else f" ({short(self.least)}–{short(self.most)})"  # noqa: RUF001  (from … to)
         return short(self.median) + spread
 
 
 def short(value: float) -> str:
     """Return a number with three digits that count; whole thousands with separators."""
-    if abs(value) >= 100:  # noqa: PLR2004
+    if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"  # noqa: PLR2004
-
-
-def quantile(values: Sequence[float], part: float) -> float:
-    """Return the value below or at which `part` of all lie (nearest rank).
-
-    Raises:
-        ValueError: there is no value.
-    """
-    if not values:
-        raise ValueError("no value, no quantile")
-    rank = -int(-part * len(values) // 1)
-    return sorted(values)[max(rank, 1) - 1]
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -23,10 +23,8 @@ class Reading:
 
 def describe() -> dict[str, str]:
     """Say on what the figures were measured."""
-    model = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.machine(),
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.machine())
     return {
         "CPUs": f"{os.cpu_count()} ({model})",
         "Kernel": ".".join(platform.release().split(".")[:2]),

@@ -37,9 +37,8 @@ def svg(panels: Sequence[Panel], title: str) -> str:
         parts += drawn
     style = f'font-family="sans-serif" font-size="12" fill="{INK}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" role="img" {style}>'
-    return "\n".join(
-        [head, f"<title>{escape(title)}</title>", f'<rect width="{WIDTH}" height="{y}" fill="{PAPER}"/>', *parts, "</svg>\n"]
-    )
+    paper = f'<rect width="{WIDTH}" height="{y}" fill="{PAPER}"/>'
+    return "\n".join([head, f"<title>{escape(title)}</title>", paper, *parts, "</svg>\n"])
 
 
 def _panel(panel: Panel, y: int) -> tuple[list[str], int]:

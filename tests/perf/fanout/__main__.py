@@ -39,16 +39,18 @@ def main() -> int:
             if arguments.connections:
                 result: object = _many(servers[0], arguments.connections)
             else:
-                wanted = SMOKE if arguments.smoke else [load for load in loads.FULL if load.clients in arguments.clients]
+                chosen = [load for load in loads.FULL if load.clients in arguments.clients]
+                wanted = SMOKE if arguments.smoke else chosen
                 result = _alternate(servers, wanted, arguments.runs, idle=not arguments.smoke)
     except (LossError, ProcessError, ServerError, build.BuildError) as error:
         note(f"FAILED: {error}")
         return 1
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(
-                {"machine": machine.describe(), "transport": arguments.transport, "result": result}, indent=1
-            ) + "\n")
+        arguments.out.write_text(
+            json.dumps({"machine": machine.describe(), "transport": arguments.transport, "result": result}, indent=1)
+            + "\n"
+        )
     return 0
 
 

@@ -6,7 +6,7 @@ Commands come as lines of JSON on standard input, and each is answered with one:
 start (connections, cpu, port), publish (first, count, interval, size, mark), events, stop.
 """
 
-# mypy: disable-error-code="import-not-found"
+# mypy: disable-error-code="import-not-found, no-any-return"
 # (the checker of tests/ has the controller's packages, and `tests` is the application's own here)
 
 import contextlib
@@ -30,6 +30,7 @@ from app.domain.envelope import StoredEvent, envelope, task_update_data
 from app.domain.permissions import Role
 from app.utils.notification_service.publisher import Publisher
 from app.utils.passwords import new_token, secret_hash
+
 from tests.edge.process import InstanceProcess, eventually
 from tests.services import create_database, drop_database, required
 
@@ -94,22 +95,20 @@ class Application:
         os.sched_setaffinity(0, {cpu})
         os.environ["GUNICORN_CMD_ARGS"] = f"--bind 127.0.0.1:{port}" if port else ""
         try:
-            self.instance = InstanceProcess(
+            instance = InstanceProcess(
                 self.database, connections_per_user=connections, connections_per_address=connections, **DEPLOYED
             )
         finally:
             os.sched_setaffinity(0, own)
-        address = str(port or self.instance.http_socket)
-        with self._http(port) as client:
-            eventually(lambda: _is_ready(client), START_SECONDS, lambda: self.instance.log)
-        master = self.instance.process.pid
+        self.instance = instance
+        address = str(port or instance.http_socket)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") if port else instance.client() as client:
+            eventually(lambda: _is_ready(client), START_SECONDS, lambda: instance.log)
+        master = instance.process.pid
         (worker,) = Path(f"/proc/{master}/task/{master}/children").read_text().split()
         token_file = self.folder / "tokens"
         token_file.write_text("".join(f"{token}\n" for token in self.tokens))
         return {"address": address, "pid": int(worker), "tokens": str(token_file)}
-
-    def _http(self, port: int | None) -> httpx.Client:
-        return httpx.Client(base_url=f"http://127.0.0.1:{port}") if port else self.instance.client()
 
     def stop(self) -> dict[str, Any]:
         """End the instance; what it should not have logged is in the answer."""
@@ -141,14 +140,12 @@ class Application:
     def _publish(self, numbers: Any, size: int, mark: str) -> None:
         at = time.monotonic_ns()
         with self.sessions.begin() as session:
-            ids = [
-                record_event(session, "task_update", self.host_id, self._data(mark.format(number=number, at=at), size)).id
-                for number in numbers
-            ]
+            marks = [mark.format(number=number, at=at) for number in numbers]
+            events = [record_event(session, "task_update", self.host_id, self._data(text, size)) for text in marks]
         with self.sessions() as session:
-            stored = [load_event(session, event_id) for event_id in ids]
-        for event in stored:
-            if not self.publisher.publish(event):
+            stored = [load_event(session, event.id) for event in events]
+        for item in stored:
+            if not self.publisher.publish(item):
                 raise RuntimeError("Redis did not take a wake-up")
 
     def _data(self, mark: str, size: int) -> dict[str, Any]:

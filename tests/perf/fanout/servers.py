@@ -46,7 +46,7 @@ class Server(ABC):
 
     @abstractmethod
     def publish(self, first: int, count: int, interval: float) -> None:
-        """Send messages to every client: `interval` seconds apart, or with 0 at once. Return when all are on the way."""
+        """Send messages to every client, `interval` seconds apart (0: at once); return when all are on the way."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -129,7 +129,7 @@ class Instance(Server):
         self._folder = tempfile.TemporaryDirectory(prefix="vuls-perf-")
         program = Path(__file__).with_name("application.py")
         command = machine.pinned(machine.CLIENT_CPU, PYTHON, program, self._folder.name)
-        environment = os.environ | {"PYTHONPATH": str(WEB_APP), **_direct_addresses()}
+        environment = os.environ | {"PYTHONPATH": str(WEB_APP), **direct_addresses()}
         self._application = LineProcess(command, WEB_APP, environment)
 
     def start(self, connections: int) -> None:
@@ -158,7 +158,7 @@ class Instance(Server):
         return self._application.ask(json.dumps(command), seconds)
 
 
-def _direct_addresses() -> dict[str, str]:
+def direct_addresses() -> dict[str, str]:
     """Return the URLs of the test services at their container's own address, and pin the container."""
     name = os.environ["VULS_TEST_SERVICES_CONTAINER"]
     machine.pin_container(name, machine.CLIENT_CPU)
