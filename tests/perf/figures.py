@@ -27,7 +27,7 @@ class Figure:
 
     def __str__(self) -> str:
         """Return the median and, where there is more than one run, the spread."""
-        spread = "" if self.least == self.most else f" ({short(self.least)}–{short(self.most)})"  # noqa: RUF001  (from … to)
+        spread = "" if self.least == self.most else f" ({short(self.least)} to {short(self.most)})"
         return short(self.median) + spread
 
 

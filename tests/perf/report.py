@@ -165,7 +165,8 @@ def event_log_text(found: Mapping[str, Any]) -> str:
     head = ["writers", "flush", "SQL events/s", "app events/s", "app transaction p50 ms", "seen p50 ms", "seen p99 ms"]
     return (
         f"{table(head, rows)}\nThe flush makes a commit {found['flush_ms']:.2f} ms longer here. For *+ 3 ms*,"
-        f" PostgreSQL waits that long before each (`commit_delay`); a commit was then {found['delayed_ms']:.2f} ms longer again.\n"
+        f" PostgreSQL waits that long before each (`commit_delay`); a commit was then {found['delayed_ms']:.2f} ms"
+        " longer again.\n"
     )
 
 

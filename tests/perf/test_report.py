@@ -37,9 +37,9 @@ def row(page: str, start: str) -> list[str]:
     ("values", "text"),
     [
         ([7.0], "7.00"),
-        ([8.0, 6.0, 7.0], "7.00 (6.00–8.00)"),
-        ([1, 2, 3, 4], "2.50 (1.00–4.00)"),
-        ([50_123, 49_990, 50_001], "50,001 (49,990–50,123)"),
+        ([8.0, 6.0, 7.0], "7.00 (6.00 to 8.00)"),
+        ([1, 2, 3, 4], "2.50 (1.00 to 4.00)"),
+        ([50_123, 49_990, 50_001], "50,001 (49,990 to 50,123)"),
     ],
 )
 def test_a_figure_is_the_median_with_the_spread(values: list[float], text: str) -> None:
@@ -58,8 +58,8 @@ def test_a_number_has_the_digits_that_count(value: float, text: str) -> None:
 
 def test_the_page_compares_medians_with_the_floor() -> None:
     page, _ = render(results([8.0, 9.0, 100.0], [6.0, 7.0, 8.0]), "picture.svg")
-    assert row(page, f"**{OURS}**")[1:3] == ["9.00 (8.00–100)", "1.29"]
-    assert row(page, FLOOR)[1:3] == ["7.00 (6.00–8.00)", "1.00"]
+    assert row(page, f"**{OURS}**")[1:3] == ["9.00 (8.00 to 100)", "1.29"]
+    assert row(page, FLOOR)[1:3] == ["7.00 (6.00 to 8.00)", "1.00"]
     assert "Medians of 3 alternating runs" in page
 
 
