@@ -2,6 +2,7 @@
 # make test: everything that must hold, part by part, each with a time budget; prints a table, the slowest parts,
 # and, last, why parts failed.
 # Usage: test.sh [--all] [PART...]     (test.sh --list names them; each part's output stays in .local/log/test/)
+# --all adds the parts that are too long for make test.
 # Refuses to start over the local stack. Whatever happens, it removes what it created, by label, and stops the
 # engine if it started it.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -18,7 +19,11 @@ readonly PARTS=(
     "integration-page 300"
     "integration-executor 260"
     "integration-vuls 200"
+    "perf-smoke 90"
     "molecule-default 2200"
+)
+readonly LONG_PARTS=(
+    "perf 2400"
 )
 readonly SERVICES_LABEL=test-run
 readonly LOGS=$LOCAL/log/test
@@ -33,7 +38,7 @@ run_part() {
     unit-web-app) cd services/web-app && "$venvs/web-app/bin/pytest" -m "not integration" --durations=5 ;;
     unit-executor) cd services/docker-executor && "$venvs/docker-executor/bin/pytest" -m "not engine" --durations=5 ;;
     unit-page) npm test --silent ;;
-    scripts) pytest -q -p no:cacheprovider tests/scripts roles/app_release/tests ;;
+    scripts) pytest -q -p no:cacheprovider tests/scripts tests/perf roles/app_release/tests ;;
     unit-vuls) cd scripts/vuls && pytest -q --durations=5 ;;
     integration-web-app | integration-page)
         services="$("$SCRIPTS/test_services.sh" start --label "$SERVICES_LABEL")"
@@ -48,6 +53,12 @@ run_part() {
         ;;
     integration-executor) cd services/docker-executor && "$venvs/docker-executor/bin/pytest" -m engine --durations=5 ;;
     integration-vuls) cd scripts/vuls && pytest -q -m engine --durations=5 ;;
+    perf-smoke)
+        services="$("$SCRIPTS/test_services.sh" start --label "$SERVICES_LABEL")"
+        eval "$services"
+        python -m tests.perf.fanout --smoke
+        ;;
+    perf) LABEL="$SERVICES_LABEL" tests/perf/run.sh 7 "$LOGS/performance.md" ;;
     molecule-*) molecule test --scenario-name "${1#molecule-}" ;;
     esac
 }
@@ -107,9 +118,10 @@ report() {
 }
 
 KNOWN=()
-for entry in "${PARTS[@]}"; do
+for entry in "${PARTS[@]}" "${LONG_PARTS[@]}"; do
     KNOWN+=("${entry% *}")
 done
+ALL=0
 case ${1:-} in
 --list)
     printf '%s\n' "${KNOWN[@]}"
@@ -123,16 +135,19 @@ case ${1:-} in
     reasons "${2:?}"
     exit
     ;;
---all) shift ;; # nothing is too long for make test yet
+--all)
+    ALL=1
+    shift
+    ;;
 esac
 WANTED=("$@")
-(($#)) || WANTED=("${KNOWN[@]}")
+(($#)) || WANTED=("${KNOWN[@]:0:ALL ? ${#KNOWN[@]} : ${#PARTS[@]}}")
 for part in "${WANTED[@]}"; do
     [[ " ${KNOWN[*]} " == *" $part "* ]] || usage_error "there is no part '$part'; known: ${KNOWN[*]}"
 done
 
 "$SCRIPTS/preflight.sh" --label molecule
-as_root "$@"
+as_root "${WANTED[@]}"
 RESULTS=() FAILED=() ENGINE_WAS_UP=0
 engine_answers && ENGINE_WAS_UP=1
 trap clean_up EXIT
@@ -142,7 +157,7 @@ mkdir -p "$LOGS"
 "$SCRIPTS/engine.sh" start
 "$SCRIPTS/images.sh" build
 "$SCRIPTS/vuls/build.sh"
-for entry in "${PARTS[@]}"; do
+for entry in "${PARTS[@]}" "${LONG_PARTS[@]}"; do
     [[ " ${WANTED[*]} " != *" ${entry% *} "* ]] || timed "${entry% *}" "${entry#* }"
 done
 clean_up
