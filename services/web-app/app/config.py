@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     login_window: int = Field(default=300, description="seconds")
 
     log_poll_interval: float = Field(default=2.0, gt=0, le=5, description="seconds between reads without a wake-up")
+    event_retention_days: int = Field(
+        default=30, ge=1, le=3650, description="days that events are kept, by whole weeks"
+    )
     digest_rate: float = Field(default=50, gt=0, description="events a second above which updates are merged")
     permission_recheck_interval: float = Field(default=5.0, gt=0, le=5, description="seconds")
     heartbeat_interval: float = Field(default=15.0, gt=0, description="seconds between heartbeats to a client")

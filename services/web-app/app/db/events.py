@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Row, func, select, text, true
 from sqlalchemy.orm import Session
 
-from app.db.models import Event, EventEpoch
+from app.db.models import Event, EventEpoch, EventFloor
 from app.domain.cursor import Cursor
 from app.domain.envelope import StoredEvent
 
@@ -55,11 +55,19 @@ def read_events(session: Session, after: int, limit: int) -> tuple[str, list[Sto
 
 
 def head(session: Session) -> Cursor:
-    """Return the cursor of the newest committed event (sequence 0 where there is none), in the epoch that holds now."""
-    row = session.execute(select(func.current_epoch(), func.coalesce(func.max(Event.seq), 0))).one()
+    """Return the cursor of the newest committed event, kept or not (0 before the first), in the epoch of now."""
+    forgotten = select(EventFloor.seq - 1).scalar_subquery()
+    newest = select(func.max(Event.seq)).scalar_subquery()
+    row = session.execute(select(func.current_epoch(), func.greatest(newest, forgotten))).one()
     return Cursor(row[0], row[1])
 
 
 def oldest_sequence(session: Session) -> int:
-    """Return the sequence of the oldest event kept, 1 where there is none. A cursor below it minus one is too old."""
-    return session.scalar(select(func.coalesce(func.min(Event.seq), 1))) or 1
+    """Return the sequence from which on the log is complete. A cursor below it minus one is too old."""
+    return session.execute(select(EventFloor.seq)).scalar_one()
+
+
+def maintain(session: Session, keep_days: int) -> int:
+    """Make room for the coming weeks and drop those that ended `keep_days` ago; return how many went."""
+    dropped: int = session.execute(select(func.event_maintain(keep_days))).scalar_one()
+    return dropped

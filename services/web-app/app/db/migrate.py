@@ -14,7 +14,8 @@ from app.db.engine import make_engine
 _MIGRATION_LOCK = 4712  # two hosts that upgrade at once take turns
 
 
-def _alembic_config() -> Config:
+def alembic_config() -> Config:
+    """Return where the migrations are; `attributes["connection"]` is what they are applied over."""
     packaged = Path(__file__).parent / "migrations"
     checkout = Path(__file__).parents[2] / "migrations"
     config = Config()
@@ -25,7 +26,7 @@ def _alembic_config() -> Config:
 
 def head_revision() -> str:
     """Return the schema revision that this release's code is written for."""
-    revision = ScriptDirectory.from_config(_alembic_config()).get_current_head()
+    revision = ScriptDirectory.from_config(alembic_config()).get_current_head()
     if revision is None:
         raise RuntimeError("this release carries no migrations")
     return revision
@@ -49,7 +50,7 @@ def upgrade(settings: Settings) -> bool:
             before = current_revision(connection)
             if before == head_revision():
                 return False
-            config = _alembic_config()
+            config = alembic_config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             return True

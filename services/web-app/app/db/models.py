@@ -231,11 +231,15 @@ class Finding(Base):
 
 
 class Event(Base):
-    """What happened, written in the transaction in which it happened. `seq` is the cursor, set while COMMIT runs."""
+    """What happened, written in the transaction in which it happened. `seq` is the cursor, set while COMMIT runs.
+
+    Partitioned by week of `created_at`. Unique numbers are the sequence's promise: an index over partitions gives none.
+    """
 
     __tablename__ = "event"
+    __table_args__ = (Index("event_by_seq", "seq"),)
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
-    seq: Mapped[int | None] = mapped_column(unique=True)
+    seq: Mapped[int | None]
     type: Mapped[str]
     host_id: Mapped[int | None]  # null: for users who may see all hosts
     data: Mapped[dict[str, Any]]
@@ -250,3 +254,11 @@ class EventEpoch(Base):
     epoch: Mapped[str]
     system_identifier: Mapped[str]
     timeline: Mapped[str]
+
+
+class EventFloor(Base):
+    """The sequence from which on the log is complete; one row."""
+
+    __tablename__ = "event_floor"
+    only_row: Mapped[bool] = mapped_column(primary_key=True, default=True)
+    seq: Mapped[int]

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from celery import Celery
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.db.engine import make_engine, session_factory
+from app.db.events import maintain
 from app.db.models import Event
 from app.domain.backoff import delays
 from app.scheduler.dispatcher import Dispatcher
@@ -97,8 +98,22 @@ class Scheduler:
             self._commit(end_silent_runs)
         if time.monotonic() >= self._clean_up_at:
             self._clean_up_at = time.monotonic() + _CLEAN_UP_EVERY
+            self._clean_up()
+
+    def _clean_up(self) -> None:
+        """Remove what is over. It can wait: a failure that leaves the connection whole stops no schedule."""
+        days = self._settings.event_retention_days
+        try:
             with Session(self._leadership.connection) as session, session.begin():
-                clean_up(session, settings.login_window)
+                clean_up(session, self._settings.login_window)
+                dropped = maintain(session, days)
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            logger.exception("Could not remove what is over; trying again in %g s", _CLEAN_UP_EVERY)
+        else:
+            if dropped:
+                logger.info("Dropped %d weeks of events that are older than %d days", dropped, days)
 
     def _commit(self, work: Callable[[Session], list[Event]]) -> None:
         """Do `work` in a transaction on the connection that holds the lock, and have its events published."""

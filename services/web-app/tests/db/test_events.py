@@ -4,13 +4,16 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import NoResultFound
 
+from app.db import migrate
 from app.db.engine import make_async_engine, make_engine, session_factory
-from app.db.events import head, load_event, oldest_sequence, read_events, record_event
+from app.db.events import head, load_event, maintain, oldest_sequence, read_events, record_event
+from app.db.models import Event
 from app.domain.cursor import Cursor
 from tests.conftest import Sessions, SettingsMaker
 from tests.services import Database
@@ -135,13 +138,89 @@ def test_reading_is_bounded_and_goes_on_where_it_ended(sessions_as: Maker) -> No
         _, first = read_events(session, 0, 2)
         _, rest = read_events(session, first[-1].cursor.sequence, 10)
         assert [event.data["number"] for event in first + rest] == list(range(5))
-        assert oldest_sequence(session) == first[0].cursor.sequence
+        assert oldest_sequence(session) <= first[0].cursor.sequence
 
 
-def test_an_empty_log_has_a_head_and_an_epoch(sessions_as: Maker) -> None:
-    with sessions_as("web")() as session:
+def test_an_empty_log_has_a_head_and_an_epoch(bare_database: Database) -> None:
+    migrate.upgrade(bare_database.settings("cli"))
+    engine = make_engine(bare_database.settings("web"))
+    with session_factory(engine)() as session:
         epoch, events = read_events(session, 0, 10)
         assert (head(session), events, oldest_sequence(session)) == (Cursor(epoch, 0), [], 1)
+    engine.dispose()
+
+
+def test_what_is_deleted_is_remembered_as_gone(sessions_as: Maker, database: Database) -> None:
+    web = sessions_as("web")
+    for number in range(4):
+        write(web, number)
+    with web() as session:
+        newest = head(session)
+        assert oldest_sequence(session) <= newest.sequence - 3
+    database.execute("DELETE FROM event WHERE seq < %s", newest.sequence)
+    with web() as session:
+        assert oldest_sequence(session) == newest.sequence
+    database.execute("DELETE FROM event")
+    with web() as session:
+        assert (oldest_sequence(session), head(session)) == (newest.sequence + 1, newest)
+
+
+def partitions(database: Database) -> list[str]:
+    rows = database.execute(
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'event'::regclass ORDER BY 1"
+    )
+    return [name for (name,) in rows if name != "event_default"]
+
+
+def test_weeks_are_made_ahead_and_dropped_when_they_are_old(sessions_as: Maker, database: Database) -> None:
+    scheduler, web = sessions_as("scheduler"), sessions_as("web")
+    coming = partitions(database)
+    assert len(coming) >= 3
+    old = datetime.now(UTC) - timedelta(days=100)
+    monday = (old - timedelta(days=old.weekday())).date()
+    with sessions_as("cli").begin() as session:  # of the log's owner
+        session.execute(select(func.event_add_week(monday)))
+    write(web, 1)
+    with web.begin() as session:
+        session.add(Event(type="notice", host_id=None, data={"number": 2}, created_at=old))
+    write(web, 3)
+    with web() as session:
+        newest = head(session).sequence
+    assert numbers(web) == [1, 2, 3]
+
+    with scheduler.begin() as session:
+        assert maintain(session, 90) == 1
+        assert maintain(session, 90) == 0
+
+    assert partitions(database) == coming
+    assert numbers(web) == [1, 3]
+    with web() as session:
+        assert oldest_sequence(session) == newest, "the first event is there, but not everything behind it"
+
+
+def test_events_of_a_week_that_was_never_made_are_kept_as_long(sessions_as: Maker, database: Database) -> None:
+    scheduler, web = sessions_as("scheduler"), sessions_as("web")
+    for days in (100, 50):
+        with web.begin() as session:
+            created = datetime.now(UTC) - timedelta(days=days)
+            session.add(Event(type="notice", host_id=None, data={"number": days}, created_at=created))
+    assert database.execute("SELECT count(*) FROM event_default") == [(2,)]
+    with scheduler.begin() as session:
+        maintain(session, 90)
+    assert numbers(web) == [50]
+
+
+def test_who_cannot_get_the_lock_leaves_the_weeks_for_the_next_time(sessions_as: Maker, database: Database) -> None:
+    scheduler, web = sessions_as("scheduler"), sessions_as("web")
+    database.execute("DROP TABLE " + partitions(database)[-1])
+    before = partitions(database)
+    with web() as reader, scheduler.begin() as session:
+        reader.execute(text("SELECT count(*) FROM event"))  # holds what making a partition would need
+        assert maintain(session, 90) == 0
+    assert partitions(database) == before
+    with scheduler.begin() as session:
+        maintain(session, 90)
+    assert len(partitions(database)) == len(before) + 1
 
 
 @pytest.mark.parametrize("column", ["system_identifier", "timeline"])
