@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     slow_client_seconds: float = Field(
         default=30.0, gt=0, description="seconds with a full buffer after which a client is closed, 4008"
     )
+    deflate: bool = Field(default=False, description="compress for sockets that offer it; not with adopt_sockets off")
     adopt_sockets: bool = Field(default=True, description="serve sockets on bare transports; else through ASGI")
     connections_per_user: int = Field(default=50, ge=1, description="sockets and event streams of a user, an instance")
     connections_per_address: int = Field(

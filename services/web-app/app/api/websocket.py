@@ -18,7 +18,7 @@ from app.realtime.client import CloseCode, QueueClient, SessionCredential
 from app.realtime.hub import ConnectionManager, TooManyConnectionsError
 from app.realtime.inbox import Inbox
 from app.realtime.service import Greeting, HistoryChangedError
-from app.realtime.socket_client import ADOPT, SocketClient
+from app.realtime.socket_client import ADOPT, DEFLATES, DeflatedSocketClient, SocketClient
 
 __all__ = ["ConnectionManager", "manager", "router"]
 
@@ -84,7 +84,8 @@ async def _admit(socket: WebSocket, instance: Instance) -> tuple[SignedIn, Curso
 def _make_client(socket: WebSocket, instance: Instance, user: SignedIn, *, bare: bool) -> SocketClient | QueueClient:
     realtime, user_id, address = instance.realtime, user.access.user_id, client_address(socket)
     if bare:
-        return SocketClient(user_id, user.credential, realtime.manager, realtime.wheel, address)
+        kind = DeflatedSocketClient if socket.scope["extensions"][DEFLATES] else SocketClient
+        return kind(user_id, user.credential, realtime.manager, realtime.wheel, address)
     return QueueClient(user_id, user.credential, realtime.manager, instance.settings.client_buffer, address)
 
 

@@ -11,6 +11,7 @@ from websockets.frames import Opcode
 from app.domain.cursor import Cursor
 from app.domain.digest import Digest
 from app.domain.envelope import StoredEvent, envelope
+from app.realtime.deflate import deflated
 from app.realtime.messages import ErrorData
 
 
@@ -22,24 +23,40 @@ class Pulse:
     age: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Frame:
     """One message, as it goes to bare sockets (`wire`), through ASGI (`text`) and to event streams (`sse`)."""
 
     text: str
     wire: bytes
     sse: bytes
+    _deflated: bytes | None = None
+
+    @property
+    def deflated(self) -> bytes:
+        """The message for sockets that agreed to compression; compressed for the first that asks."""
+        if self._deflated is None:
+            self._deflated = deflated(self.text.encode())
+        return self._deflated
 
 
 class Batch:
     """Frames that go out together: joined once, and shared by every client that gets just these."""
 
-    __slots__ = ("_sse", "frames", "wire")
+    __slots__ = ("_deflated", "_sse", "frames", "wire")
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.frames = frames
         self.wire = frames[0].wire if len(frames) == 1 else b"".join(frame.wire for frame in frames)
+        self._deflated: bytes | None = None
         self._sse: bytes | None = None
+
+    @property
+    def deflated(self) -> bytes:
+        """The frames for sockets that agreed to compression; joined for the first that asks."""
+        if self._deflated is None:
+            self._deflated = b"".join(frame.deflated for frame in self.frames)
+        return self._deflated
 
     @property
     def sse(self) -> bytes:

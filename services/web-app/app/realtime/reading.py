@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.extensions.base import Extension
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.streams import StreamReader
 
@@ -43,10 +44,12 @@ Received = Message | Ping | Goodbye
 class Reader:
     """Takes bytes in any portions and gives whole messages. Make a new one whenever the last one is `idle`."""
 
-    __slots__ = ("_body", "_max_message", "_opcode", "_rest")
+    __slots__ = ("_body", "_extensions", "_max_message", "_opcode", "_rest")
 
-    def __init__(self, max_message: int) -> None:
+    def __init__(self, max_message: int, *extensions: Extension) -> None:
+        """Make a reader of messages of up to `max_message` bytes, and of what the handshake agreed to."""
         self._max_message = max_message
+        self._extensions = extensions
         self._rest = b""
         self._opcode: Opcode | None = None  # of the message whose fragments are in `_body`
         self._body = bytearray()
@@ -76,7 +79,7 @@ class Reader:
 
     def _next_frame(self, stream: StreamReader) -> Frame | None:
         try:
-            next(Frame.parse(stream.read_exact, mask=True, max_size=self._max_message))
+            next(Frame.parse(stream.read_exact, mask=True, max_size=self._max_message, extensions=self._extensions))
         except StopIteration as whole:
             frame: Frame = whole.value
             return frame

@@ -12,11 +12,13 @@ from websockets.frames import Frame, Opcode
 
 from app.realtime import reading
 from app.realtime.client import Client, CloseCode, Credential, Home
+from app.realtime.deflate import agreed
 from app.realtime.frames import Batch
 from app.realtime.inbox import Inbox
 from app.realtime.wheel import Wheel
 
 ABORT = "vuls.abort"  # ASGI extension of the same server: cuts an HTTP connection off
+DEFLATES = "vuls.deflates"  # and this one: whether compression was agreed upon
 ADOPT = "vuls.adopt"  # ASGI extension of a server that lets go of a transport; see app.server.protocol
 GOODBYE_SECONDS = 5.0  # until a peer that does not read its close is cut off
 _PING = bytes(Frame(Opcode.PING, b"").serialize(mask=False))
@@ -53,6 +55,9 @@ class SocketClient(Client, asyncio.Protocol):
         if transport is not None and not transport.is_closing():
             transport.write(batch.wire)
 
+    def _new_reader(self) -> reading.Reader:
+        return reading.Reader(self.home.limits.max_message)
+
     def check(self) -> None:
         """Ping the peer, or cut it off when nothing came from it since the last ping."""
         transport = cast("asyncio.Transport", self._transport)
@@ -69,7 +74,7 @@ class SocketClient(Client, asyncio.Protocol):
         self._heard = True
         if self._leaving or not data:
             return
-        reader = self._reader or reading.Reader(self.home.limits.max_message)
+        reader = self._reader or self._new_reader()
         try:
             for received in reader.feed(data):
                 self._receive(received)
@@ -130,3 +135,18 @@ class SocketClient(Client, asyncio.Protocol):
         # A peer that floods with pings and reads no answer fills its own buffer only.
         if not transport.is_closing() and (opcode is Opcode.CLOSE or self.blocked_since is None):
             transport.write(bytes(Frame(opcode, payload).serialize(mask=False)))
+
+
+class DeflatedSocketClient(SocketClient):
+    """One WebSocket whose peer agreed to compression (`app.realtime.deflate`)."""
+
+    __slots__ = ()
+
+    def write(self, batch: Batch) -> None:
+        """Write what was compressed for all such clients."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.write(batch.deflated)
+
+    def _new_reader(self) -> reading.Reader:
+        return reading.Reader(self.home.limits.max_message, agreed())

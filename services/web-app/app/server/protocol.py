@@ -8,7 +8,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
-from app.realtime.socket_client import ABORT, ADOPT
+from app.config import get_settings
+from app.realtime.deflate import SharedDeflateFactory
+from app.realtime.socket_client import ABORT, ADOPT, DEFLATES
 
 LINGER = 5.0  # seconds a closed connection may take to read what is left
 MAX_EARLY = 16 * 1024  # bytes that a client may send before its handshake is answered
@@ -70,13 +72,21 @@ class AdoptableProtocol(SocketProtocol):
 
     _early = b""
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, and offer compression where the settings allow it."""
+        super().connection_made(transport)
+        if get_settings().deflate:
+            self.conn.available_extensions = [SharedDeflateFactory()]
+
     def data_received(self, data: bytes) -> None:
         """Read the request; keep what follows it until the socket is adopted."""
         if not hasattr(self, "scope"):
             super().data_received(data)
             if hasattr(self, "scope"):
+                extensions = cast("dict[str, Any]", self.scope)["extensions"]
+                extensions[DEFLATES] = bool(self.conn.extensions)
                 # Whoever gets it takes it out: scope and protocol would otherwise wait for the garbage collection.
-                cast("dict[str, Any]", self.scope)["extensions"][ADOPT] = self.adopt
+                extensions[ADOPT] = self.adopt
         elif self.conn.state is State.CONNECTING:
             self._early += data
             if len(self._early) > MAX_EARLY:

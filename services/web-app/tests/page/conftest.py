@@ -20,7 +20,7 @@ from tests.services import Database
 CHROMIUM = "/usr/bin/chromium"
 expect.set_options(timeout=10_000)
 OpenPage = Callable[..., Page]
-StartInstance = Callable[[], InstanceProcess]
+StartInstance = Callable[..., InstanceProcess]
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +35,8 @@ def start_instance(session_database: Database, relay: Relay) -> Iterator[StartIn
     """Start an instance that takes the relay's pages for its own; it ends with the session at the latest."""
     started = []
 
-    def start() -> InstanceProcess:
-        instance = InstanceProcess(session_database, allowed_origins=(relay.origin,))
+    def start(**settings: Any) -> InstanceProcess:
+        instance = InstanceProcess(session_database, allowed_origins=(relay.origin,), **settings)
         started.append(instance)
         instance.wait_ready()
         return instance
