@@ -41,6 +41,7 @@ def render(results: Mapping[str, Any], picture: str) -> tuple[str, str]:
     page = Template(Path(__file__).with_name("page.md").read_text()).substitute(
         runs=max(len(each) for each in runs.values()),
         machine="  \n".join(f"{name}: {value}" for name, value in fanout["machine"].items()),
+        foreign=f"{max(run['loads'][load]['foreign'] for run in _all(runs) for load in run['loads']):.0%}",
         picture=picture,
         tcp=load_tables(runs, "TCP, TCP_NODELAY"),
         unix=_section(results, "fanout-unix", lambda found: load_tables(found, "Unix socket")),
@@ -50,6 +51,10 @@ def render(results: Mapping[str, Any], picture: str) -> tuple[str, str]:
         event_log=_section(results, "event_log", event_log_text),
     )
     return page.rstrip("\n") + "\n", plot(runs)
+
+
+def _all(runs: Runs) -> list[Mapping[str, Any]]:
+    return [run for each in runs.values() for run in each]
 
 
 def _section(results: Mapping[str, Any], name: str, text: Callable[[Any], str]) -> str:

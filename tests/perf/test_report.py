@@ -63,6 +63,12 @@ def test_the_page_compares_medians_with_the_floor() -> None:
     assert "Medians of 3 alternating runs" in page
 
 
+def test_the_page_says_how_much_others_disturbed() -> None:
+    found = results([8.0, 9.0], [6.0, 7.0])
+    found["fanout-tcp"]["result"][FLOOR][1]["loads"][STEADY]["foreign"] = 0.07
+    assert "other programs took at most 7% of" in render(found, "picture.svg")[0]
+
+
 @pytest.mark.parametrize(("ours", "kept"), [([8.7], "yes"), ([8.8], "**no**")])
 def test_a_wish_is_kept_up_to_its_limit(ours: list[float], kept: str) -> None:
     page, _ = render(results(ours, [7.0]), "picture.svg")

@@ -34,10 +34,10 @@ class Load:
 
 
 FULL = (
-    Load(10_000, count=20, interval=0.2),
-    Load(10_000, count=20, interval=0, rounds=2),
-    Load(1_000, count=200, interval=0.02),
-    Load(1_000, count=100, interval=0, rounds=4),
+    Load(10_000, count=15, interval=0.2),
+    Load(10_000, count=20, interval=0),
+    Load(1_000, count=150, interval=0.02),
+    Load(1_000, count=100, interval=0, rounds=3),
 )
 
 
