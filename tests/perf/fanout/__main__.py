@@ -93,13 +93,14 @@ def _alternate(
         start = number % len(servers)
         for server in [*servers[start:], *servers[:start]]:
             began = time.monotonic()
+            note(f"run {number + 1}/{runs}  {server.name}")
             done = loads.run(server, wanted, idle=idle)
             measured = {name: figures.as_dict() for name, figures in done.loads.items()}
             found[server.name].append({"loads": measured, "idle_kib": done.idle_kib})
             figures = "  ".join(f"{item.cpu_us:5.2f}" for item in done.loads.values())
             memory = "" if done.idle_kib is None else f"  {done.idle_kib:5.1f} KiB idle"
             seconds = time.monotonic() - began
-            note(f"run {number + 1}/{runs}  {server.name:<11} CPU µs/delivery: {figures}{memory}  ({seconds:.0f} s)")
+            note(f"    CPU µs/delivery: {figures}{memory}  ({seconds:.0f} s)")
             busiest = max(item.foreign for item in done.loads.values())
             if busiest > 0.1:
                 note(f"    others took {busiest:.0%} of the server's processor: these figures are not to be trusted")

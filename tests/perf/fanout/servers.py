@@ -140,7 +140,7 @@ class Instance(Server):
 
     def publish(self, first: int, count: int, interval: float) -> None:
         """Have the events happen."""
-        seconds = 60 + count * interval
+        seconds = START_SECONDS + count * interval
         self._ask(seconds, do="publish", first=first, count=count, interval=interval, size=SIZE, mark=MARK)
 
     def stop(self) -> None:
