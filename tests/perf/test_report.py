@@ -66,7 +66,7 @@ def test_the_page_compares_medians_with_the_floor() -> None:
 def test_the_page_says_how_much_others_disturbed() -> None:
     found = results([8.0, 9.0], [6.0, 7.0])
     found["fanout-tcp"]["result"][FLOOR][1]["loads"][STEADY]["foreign"] = 0.07
-    assert "other programs took at most 7% of" in render(found, "picture.svg")[0]
+    assert "at most 7% meanwhile" in render(found, "picture.svg")[0]
 
 
 @pytest.mark.parametrize(("ours", "kept"), [([8.7], "yes"), ([8.8], "**no**")])
