@@ -42,6 +42,7 @@ COUNTS = {"vulnerabilities": 9, "critical": 1, "high": 3, "medium": 3, "low": 1,
 DEPLOYED = {  # what the tests' instance has otherwise than a deployed one
     "heartbeat_interval": 15.0,
     "permission_recheck_interval": 5.0,
+    "digest_rate": 50,
     "accept_manual_notifications": False,
 }
 
