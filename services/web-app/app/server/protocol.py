@@ -24,17 +24,35 @@ class Adopter(Protocol):
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """Aborts a connection `LINGER` seconds after its end.
+    """Aborts a connection `LINGER` seconds after its end, and answers no frame before the handshake.
 
     `transport.close()` first waits until everything is written, which never happens to a client that does not read: it
     would hold its buffer, and the shutdown, for ever.
     """
 
+    _early = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Read the request; keep what follows it until the handshake is answered."""
+        if hasattr(self, "scope") and self.conn.state is State.CONNECTING:
+            self._early += data
+            if len(self._early) > MAX_EARLY:
+                self.transport.abort()
+        else:
+            super().data_received(data)
+
     async def send(self, message: ASGISendEvent) -> None:
         """Send, and know that a refusal in HTTP completes the handshake; uvicorn would log it as an error."""
         await super().send(message)
-        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+        if message["type"] == "websocket.accept":
+            self._read_early()
+        elif message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True
+
+    def _read_early(self) -> None:
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
 
     async def run_asgi(self) -> None:
         """Serve the socket, and see that it really ends."""
@@ -70,8 +88,6 @@ class AdoptableProtocol(SocketProtocol):
     What the client sends before the answer to its handshake is kept as it came: frames belong to whoever adopts.
     """
 
-    _early = b""
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, and offer compression where the settings allow it."""
         super().connection_made(transport)
@@ -79,18 +95,17 @@ class AdoptableProtocol(SocketProtocol):
             self.conn.available_extensions = [SharedDeflateFactory()]
 
     def data_received(self, data: bytes) -> None:
-        """Read the request; keep what follows it until the socket is adopted."""
-        if not hasattr(self, "scope"):
-            super().data_received(data)
-            if hasattr(self, "scope"):
-                extensions = cast("dict[str, Any]", self.scope)["extensions"]
-                extensions[DEFLATES] = bool(self.conn.extensions)
-                # Whoever gets it takes it out: scope and protocol would otherwise wait for the garbage collection.
-                extensions[ADOPT] = self.adopt
-        elif self.conn.state is State.CONNECTING:
-            self._early += data
-            if len(self._early) > MAX_EARLY:
-                self.transport.abort()
+        """Read the request, and offer the transport with it."""
+        fresh = not hasattr(self, "scope")
+        super().data_received(data)
+        if fresh and hasattr(self, "scope"):
+            extensions = cast("dict[str, Any]", self.scope)["extensions"]
+            extensions[DEFLATES] = bool(self.conn.extensions)
+            # Whoever gets it takes it out: scope and protocol would otherwise wait for the garbage collection.
+            extensions[ADOPT] = self.adopt
+
+    def _read_early(self) -> None:
+        """Leave it to whoever adopts."""
 
     def adopt(self, client: Adopter, limit: int) -> bytes | None:
         """Give the transport to `client`. No await may lie between accept and this.
