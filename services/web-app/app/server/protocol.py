@@ -13,6 +13,7 @@ from app.realtime.deflate import SharedDeflateFactory
 from app.realtime.socket_client import ABORT, ADOPT, DEFLATES
 
 LINGER = 5.0  # seconds a closed connection may take to read what is left
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 MAX_EARLY = 16 * 1024  # bytes that a client may send before its handshake is answered
 
 
@@ -40,6 +41,10 @@ class SocketProtocol(WebSocketsSansIOProtocol):
                 self.transport.abort()
         else:
             super().data_received(data)
+            if self.conn.handshake_exc is not None and not (self.handshake_initiated or self.transport.is_closing()):
+                # A request that httptools takes and websockets does not, long lines for one: uvicorn would not answer.
+                self.transport.write(_BAD_REQUEST)
+                self.transport.close()
 
     async def send(self, message: ASGISendEvent) -> None:
         """Send, and know that a refusal in HTTP completes the handshake; uvicorn would log it as an error."""
@@ -127,14 +132,45 @@ class AdoptableProtocol(SocketProtocol):
 class UpgradingProtocol(HttpToolsProtocol):
     """Lets a response cut its connection off, and hands over what came in one piece with a handshake's request.
 
-    RFC 6455 allows a client to send that early; uvicorn drops it.
+    RFC 6455 allows a client to send that early; uvicorn drops it. Nor does uvicorn give up a peer that never ends the
+    head of its request: that is done here, after the time that a handshake may take.
     """
 
     _last = b""
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """Wait for a request, but not for ever."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self._head_is_here()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        if self._patience is None:
+            self._patience = self.loop.call_later(get_settings().handshake_timeout, self.transport.close)
+
+    def _head_is_here(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def on_headers_complete(self) -> None:
+        """Go on with a request whose head is whole."""
+        self._head_is_here()
+        super().on_headers_complete()
+
+    def _should_upgrade(self) -> bool:
+        """Say whether a WebSocket is asked for, in the version of HTTP that can (RFC 6455, section 4.1)."""
+        return super()._should_upgrade() and self.scope["http_version"] == "1.1"
 
     def on_message_begin(self) -> None:
         """Begin a request whose connection can be cut off, which `close` does not do to a peer that does not read."""
         super().on_message_begin()
+        self._wait_for_head()
         cast("dict[str, Any]", self.scope)["extensions"] = {ABORT: self.transport.abort}
 
     def data_received(self, data: bytes) -> None:
