@@ -17,6 +17,7 @@ readonly PARTS=(
     "scripts 60"
     "integration-web-app 600"
     "integration-page 300"
+    "chaos 420"
     "integration-executor 260"
     "integration-vuls 200"
     "perf-smoke 90"
@@ -24,6 +25,7 @@ readonly PARTS=(
 )
 readonly LONG_PARTS=(
     "perf 2400"
+    "chaos-long 3600"
 )
 readonly SERVICES_LABEL=test-run
 readonly LOGS=$LOCAL/log/test
@@ -40,16 +42,18 @@ run_part() {
     unit-page) npm test --silent ;;
     scripts) pytest -q -p no:cacheprovider tests/scripts tests/perf roles/app_release/tests ;;
     unit-vuls) cd scripts/vuls && pytest -q --durations=5 ;;
-    integration-web-app | integration-page)
+    integration-web-app | integration-page | chaos | chaos-long)
         services="$("$SCRIPTS/test_services.sh" start --label "$SERVICES_LABEL")"
         eval "$services"
         cd services/web-app
+        case $1 in
         # The browser's driver keeps an event loop in its thread, so its tests have a process of their own.
-        if [[ $1 == integration-page ]]; then
-            "$venvs/web-app/bin/pytest" -m integration --durations=5 tests/page
-        else
-            "$venvs/web-app/bin/pytest" -m integration --durations=5 --ignore=tests/page
-        fi
+        integration-page) "$venvs/web-app/bin/pytest" -m integration --durations=5 tests/page ;;
+        # These stop the services that all tests share.
+        chaos) "$venvs/web-app/bin/pytest" -m "chaos and not long" --durations=5 --ignore=tests/page ;;
+        chaos-long) "$venvs/web-app/bin/pytest" -m "chaos and long" --durations=5 --ignore=tests/page ;;
+        *) "$venvs/web-app/bin/pytest" -m "integration and not chaos" --durations=5 --ignore=tests/page ;;
+        esac
         ;;
     integration-executor) cd services/docker-executor && "$venvs/docker-executor/bin/pytest" -m engine --durations=5 ;;
     integration-vuls) cd scripts/vuls && pytest -q -m engine --durations=5 ;;
