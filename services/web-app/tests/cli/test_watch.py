@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,8 @@ import pytest
 from redis import Redis
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.db import tokens, users
-from app.db.events import record_event
 from app.domain.permissions import Role
 from app.utils.notification_service.publisher import Publisher
-from app.utils.passwords import new_token, secret_hash
 from tests.edge.process import InstanceProcess
 from tests.page.edge import Relay, self_signed
 from tests.page.world import ASSESSED, CLEAN, FAILED, NOT_ASSESSED, World
@@ -67,7 +63,10 @@ class Watch:
 
     def prints(self, number: int) -> list[str]:
         """Wait until it has printed so many lines."""
-        wait_until(lambda: len(self.lines) >= number, START, f"line {number} of {self.lines} {self.notices}")
+        try:
+            wait_until(lambda: len(self.lines) >= number, START)
+        except AssertionError:
+            pytest.fail(f"{len(self.lines)} lines, not {number}; it said {self.notices!r}", pytrace=False)
         return self.lines
 
     def says(self, sentence: str) -> None:
@@ -132,19 +131,7 @@ def world(
 
 @pytest.fixture
 def token(world: World) -> str:
-    secret = new_token()
-    with world.web.begin() as session:
-        user = users.find_user(session, "tool")
-        assert user is not None
-        tokens.create_token(
-            session,
-            user_id=user.id,
-            name="watch",
-            prefix=secret[:8],
-            token_hash=secret_hash(secret),
-            expires_at=None,
-        )
-    return secret
+    return world.make_token("tool")
 
 
 @pytest.fixture
@@ -175,14 +162,6 @@ def watch(environment: dict[str, str], relay: Relay, tmp_path: Path) -> Iterator
             running.process.wait(10)
 
 
-def logged(database: Database) -> list[str]:
-    """Return the ids of all updates in the log, in its order."""
-    rows = database.execute(
-        "SELECT (SELECT epoch FROM event_epoch), seq FROM event WHERE type = 'task_update' ORDER BY seq"
-    )
-    return [f"{epoch}-{seq}" for epoch, seq in rows]
-
-
 def test_a_person_reads_what_was_found_and_where(world: World, watch: Callable[..., Watch]) -> None:
     task = world.add_task("web-1")
     running = watch("--count", "12")
@@ -204,7 +183,6 @@ def test_an_instance_that_leaves_in_the_middle_loses_and_repeats_nothing(
     world: World,
     watch: Callable[..., Watch],
     relay: Relay,
-    database: Database,
     instance: InstanceProcess,
     start_instance: Callable[[], InstanceProcess],
     how: str,
@@ -228,12 +206,12 @@ def test_an_instance_that_leaves_in_the_middle_loses_and_repeats_nothing(
     relay.mend()
     world.scan(task, CLEAN)
     running.prints(9)
-    assert running.ids == logged(database)
+    assert running.ids == world.logged()
     assert "coming back in" in running.notices
 
 
 def test_the_next_start_goes_on_where_the_last_one_ended(
-    world: World, watch: Callable[..., Watch], database: Database, tmp_path: Path
+    world: World, watch: Callable[..., Watch], tmp_path: Path
 ) -> None:
     task = world.add_task("web-1")
     file = tmp_path / "cursor"
@@ -245,7 +223,7 @@ def test_the_next_start_goes_on_where_the_last_one_ended(
     world.scan(task, ASSESSED)
     second = watch("--json", "--cursor-file", str(file), "--count", "3")
     assert second.ends() == 0
-    assert first.ids + second.ids == logged(database)
+    assert first.ids + second.ids == world.logged()
     assert file.read_text().strip() == second.ids[-1]
     assert watch("--json", "--since", first.ids[-1], "--count", "3").ends() == 0
 
@@ -255,7 +233,7 @@ def test_a_cursor_that_the_log_no_longer_reaches_is_told_and_watching_goes_on(
 ) -> None:
     task = world.add_task("web-1")
     world.scan(task, CLEAN)
-    old = logged(database)[0]
+    old = world.logged()[0]
     database.execute("DELETE FROM event WHERE seq < (SELECT max(seq) FROM event)")
     running = watch("--json", "--since", old)
     running.says(f"what happened after {old} cannot be told event by event (too_old)")
@@ -353,10 +331,7 @@ def test_at_a_terminal_progress_stays_in_one_line(world: World, relay: Relay, en
     try:
         wait_until(lambda: relay.handshakes > before, START)
         for phase, percent in (("connecting", None), ("matching", 40)):
-            now = datetime.now(UTC).replace(tzinfo=None).isoformat()
-            data = {"task_id": run.task_id, "task_run_id": run.id, "task_name": "Scan web-1", "phase": phase}
-            with world.worker.begin() as session:
-                record_event(session, "task_progress", run.host_id, data | {"percent": percent, "timestamp": now})
+            world.progress(run, phase, percent)
             wait_until(partial(shows, f"Scan web-1: {phase}"), START, f"{phase} at the terminal")
         world.end(run, "success", CLEAN)
         wait_until(partial(shows, "no known vulnerabilities"), START, "the end at the terminal")

@@ -1,6 +1,7 @@
 """The real application behind a breakable network, and a real browser in front of it."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +25,14 @@ StartInstance = Callable[..., InstanceProcess]
 
 
 @pytest.fixture(scope="session")
-def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
-    relay = Relay(self_signed(tmp_path_factory.mktemp("tls")))
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The certificate that tools have to trust. It exists once there is a relay."""
+    return tmp_path_factory.mktemp("tls") / "tls.crt"
+
+
+@pytest.fixture(scope="session")
+def relay(authority: Path) -> Iterator[Relay]:
+    relay = Relay(self_signed(authority.parent))
     yield relay
     relay.stop()
 

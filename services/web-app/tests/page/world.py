@@ -1,5 +1,6 @@
 """What the page shows in tests: hosts, tasks and runs that end in every way a run can."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -7,16 +8,16 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.db import users
-from app.db.events import load_event, record_event
+from app.db import tokens, users
+from app.db.events import head, load_event, record_event
 from app.db.models import Event, Finding, Host, HostGroup, Run, Scan, ScheduledTask
 from app.db.runs import claim_run, create_run, finish_run
 from app.db.sessions import start_session
 from app.db.tasks import create_task
-from app.domain.envelope import TASK_UPDATE, task_update_data
+from app.domain.envelope import TASK_PROGRESS, TASK_UPDATE, task_update_data
 from app.domain.permissions import Role
 from app.utils.notification_service.publisher import Publisher
-from app.utils.passwords import new_secret, secret_hash
+from app.utils.passwords import new_secret, new_token, secret_hash
 
 PASSWORD = "correct horse battery"
 
@@ -63,6 +64,29 @@ class World:
             start_session(session, token_hash=secret_hash(secret), user_id=user.id, lifetime=3600, address=None)
         return secret
 
+    def make_token(self, name: str) -> str:
+        """A bearer token of a user."""
+        secret = new_token()
+        with self.web.begin() as session:
+            user = users.find_user(session, name)
+            assert user is not None
+            tokens.create_token(
+                session,
+                user_id=user.id,
+                name="tests",
+                prefix=secret[:8],
+                token_hash=secret_hash(secret),
+                expires_at=None,
+            )
+        return secret
+
+    def logged(self) -> list[str]:
+        """The cursors of all updates in the log, in its order."""
+        with self.web() as session:
+            epoch = head(session).epoch
+            numbers = session.scalars(select(Event.seq).where(Event.type == TASK_UPDATE).order_by(Event.seq))
+            return [f"{epoch}-{number}" for number in numbers]
+
     def sign_out_everywhere(self, name: str) -> None:
         with self.web.begin() as session:
             user = users.find_user(session, name)
@@ -89,12 +113,12 @@ class World:
         with self.web() as session:
             return session.scalars(select(Run).where(Run.task_id == task.id)).one()
 
-    def notify(self, text: str) -> None:
-        """A message to everybody who sees all hosts."""
+    def notify(self, text: str) -> str:
+        """A message to everybody who sees all hosts; its cursor."""
         data = task_update_data(999, 888, "success", text, {"test": "data"}, datetime.now(UTC))
         with self.worker.begin() as session:
             event = record_event(session, TASK_UPDATE, None, data)
-        self._publish(event)
+        return self._publish(event)
 
     def start(self, run: Run, *, publish: bool = True) -> Run:
         with self.worker.begin() as session:
@@ -114,15 +138,40 @@ class World:
         run = self.start(self.queue(task, publish=publish), publish=publish)
         return self.end(run, "failed" if result["verdict"] == "failed" else "success", result, publish=publish)
 
+    def end_together(self, runs: Sequence[Run], results: Sequence[dict[str, Any]]) -> None:
+        """All of these runs succeed in the same moment."""
+        with self.worker.begin() as session:
+            events = [
+                finish_run(session, run, "success", result | {"scan_id": _store_scan(session, run, result)})
+                for run, result in zip(runs, results, strict=True)
+            ]
+        self._told(runs[-1], events[-1], publish=True)
+
+    def progress(self, run: Run, phase: str, percent: int | None) -> None:
+        """A run tells how far it is."""
+        data: dict[str, Any] = {
+            "task_id": run.task_id,
+            "task_run_id": run.id,
+            "task_name": run.task_name,
+            "phase": phase,
+        }
+        timestamp = datetime.now(UTC).replace(tzinfo=None).isoformat()
+        with self.worker.begin() as session:
+            event = record_event(
+                session, TASK_PROGRESS, run.host_id, data | {"percent": percent, "timestamp": timestamp}
+            )
+        self._publish(event)
+
     def _told(self, run: Run, event: Event | None, *, publish: bool) -> Run:
         if publish and event is not None:
             self._publish(event)
         return run
 
-    def _publish(self, event: Event) -> None:
+    def _publish(self, event: Event) -> str:
         with self.web() as session:
             stored = load_event(session, event.id)
         assert self.publisher.publish(stored)
+        return str(stored.cursor)
 
 
 def _store_scan(session: Session, run: Run, result: dict[str, Any]) -> int:
