@@ -182,15 +182,20 @@ class ConnectionManager:
 
     def heartbeat(self, pulse: Pulse) -> None:
         """Tell every client that has everything how far that is, and how fresh."""
-        if self.head is not None:
-            batch = Batch((frames.heartbeat(self.head, pulse),))
-            for member in self._members.values():
-                self._write(member, batch)
+        if self.head is None:
+            return
+        batch = Batch((frames.heartbeat(self.head, pulse),))
+        for member in self._members.values():
+            self._write(member, batch)
+        for client in tuple(self._ahead):
+            self.tell(client, pulse)
 
     def tell(self, client: Client, pulse: Pulse) -> None:
-        """Send a heartbeat to one client, if it has everything."""
-        if self.head is not None and client.behind is None:
-            client.say(frames.heartbeat(self.head, pulse))
+        """Send a heartbeat to one client, if it has everything; one that is ahead keeps its own cursor."""
+        if self.head is None or (client.behind is not None and client not in self._ahead):
+            return
+        at = self.head if client.behind is None else Cursor(self.head.epoch, client.behind)
+        client.say(frames.heartbeat(at, pulse))
 
     def resync(self, head: Cursor) -> None:
         """Tell every client that history is another one now, and go on from `head`."""

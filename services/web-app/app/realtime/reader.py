@@ -16,7 +16,7 @@ from app.domain.envelope import StoredEvent
 from app.realtime.hub import ConnectionManager
 
 BATCH = 500  # rows read at a time
-BURST = 32  # rows joined into one write per client; between them the loop turns
+BURST = 100  # rows joined into one write per client; between them the loop turns
 TAIL_INTERVAL = 1.0  # seconds between reads while no wake-ups can come
 COLLECT = 1.0  # seconds that updates are held back in a storm, to be merged
 log = logging.getLogger(__name__)

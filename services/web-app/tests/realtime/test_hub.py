@@ -217,11 +217,16 @@ async def test_of_progress_that_goes_out_together_only_the_latest_is_written() -
 async def test_heartbeats_reach_who_has_everything_and_never_move_a_cursor_back() -> None:
     manager = hub_at(10)
     level, ahead = join(manager, access(1)), join(manager, access(2), missed=events(11, 12))
+    joining = connect(manager, access(3))
 
     manager.heartbeat(PULSE)
 
-    assert await waiting(level) == ["heartbeat"]
-    assert await waiting(ahead) == [11, 12]
+    told = []
+    for client in (level, ahead):
+        batches = await client.next_batches()
+        told.append(orjson.loads(batches[-1].frames[-1].text)["id"])
+    assert told == ["k3f9-10", "k3f9-12"]
+    assert not joining.waiting
 
 
 async def test_a_client_whose_buffer_is_full_is_caught_up_later_and_harms_nobody() -> None:
