@@ -22,6 +22,7 @@ missing_packages() {
     [[ -s /etc/ssl/certs/ca-certificates.crt ]] || missing+=(ca-certificates)
     if ((TESTS)); then
         command -v chromium >/dev/null || missing+=(chromium)
+        command -v cc >/dev/null || missing+=(gcc libc6-dev) # the benchmark builds its client
     fi
     printf '%s\n' "${missing[@]}"
 }

@@ -136,6 +136,11 @@ class Settings(BaseSettings):
         )
 
     @property
+    def database_dsn(self) -> str:
+        """The same for psycopg itself. Never log it."""
+        return self.database_url.replace("+psycopg", "", 1)
+
+    @property
     def redis_url(self) -> str:
         """URL for redis-py and kombu, password included. Never log it."""
         scheme = "rediss" if self.redis_tls else "redis"

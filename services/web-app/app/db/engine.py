@@ -22,6 +22,17 @@ def dump_json(value: Any) -> str:  # noqa: ANN401  (anything that JSON can say)
     return _NUL.sub(r"\1", text) if "\\u0000" in text else text
 
 
+def connect_arguments() -> dict[str, Any]:
+    """Return what every connection is made with: bounded waits, UTC, and a dead link noticed within seconds."""
+    return {
+        "options": _SESSION_SETTINGS,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+
+
 def _options(settings: Settings) -> dict[str, Any]:
     return {
         "json_serializer": dump_json,
@@ -31,13 +42,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "pool_timeout": 10,
         "pool_pre_ping": True,
         "hide_parameters": True,  # an error in the log shows no values
-        "connect_args": {
-            "options": _SESSION_SETTINGS,
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 10_000,
-        },
+        "connect_args": connect_arguments(),
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, select, text, true
+from sqlalchemy import func, select, text, true
 from sqlalchemy.orm import Session
 
 from app.db.models import Event, EventEpoch, EventFloor
@@ -11,16 +11,16 @@ from app.domain.cursor import Cursor
 from app.domain.envelope import StoredEvent
 
 # One statement, so that the epoch and the rows are of one snapshot; without rows it still gives the epoch.
-_READ = text(
-    """
+READ = """
     SELECT p.epoch, e.seq, e.type, e.host_id, e.data, e.created_at
       FROM event_epoch p
       LEFT JOIN LATERAL (
-          SELECT seq, type, host_id, data, created_at FROM event WHERE seq > :after ORDER BY seq LIMIT :limit
+          SELECT seq, type, host_id, data, created_at FROM event WHERE seq > {after} ORDER BY seq LIMIT {limit}
       ) e ON true
      ORDER BY e.seq
-    """
-)
+"""
+HEAD = "SELECT current_epoch(), greatest((SELECT max(seq) FROM event), (SELECT seq - 1 FROM event_floor))"
+_READ, _HEAD = text(READ.format(after=":after", limit=":limit")), text(HEAD)
 
 
 def record_event(session: Session, type_: str, host_id: int | None, data: dict[str, Any]) -> Event:
@@ -31,8 +31,20 @@ def record_event(session: Session, type_: str, host_id: int | None, data: dict[s
     return event
 
 
-def _stored(row: Row[Any]) -> StoredEvent:
-    return StoredEvent(Cursor(row.epoch, row.seq), row.type, row.host_id, row.data, row.created_at)
+def read_rows(rows: Sequence[tuple[Any, ...]]) -> tuple[str, list[StoredEvent]]:
+    """Return what READ has found: the epoch, and the events.
+
+    Raises:
+        RuntimeError: not even the epoch is there.
+    """
+    if not rows:
+        raise RuntimeError("the database has no epoch: run `vulsctl db upgrade`")
+    events = [
+        StoredEvent(Cursor(epoch, sequence), type_, host_id, data, created_at)
+        for epoch, sequence, type_, host_id, data, created_at in rows
+        if sequence is not None
+    ]
+    return rows[0][0], events
 
 
 def load_event(session: Session, event_pk: int) -> StoredEvent:
@@ -43,23 +55,20 @@ def load_event(session: Session, event_pk: int) -> StoredEvent:
     """
     columns = (EventEpoch.epoch, Event.seq, Event.type, Event.host_id, Event.data, Event.created_at)
     query = select(*columns).join_from(Event, EventEpoch, true()).where(Event.id == event_pk, Event.seq.is_not(None))
-    return _stored(session.execute(query).one())
+    row = session.execute(query).one()
+    return read_rows([tuple(row)])[1][0]
 
 
 def read_events(session: Session, after: int, limit: int) -> tuple[str, list[StoredEvent]]:
     """Return the epoch and up to `limit` events after the sequence `after`, in commit order. Gaps are normal."""
-    rows: Sequence[Row[Any]] = session.execute(_READ, {"after": after, "limit": limit}).all()
-    if not rows:
-        raise RuntimeError("the database has no epoch: run `vulsctl db upgrade`")
-    return rows[0].epoch, [_stored(row) for row in rows if row.seq is not None]
+    rows: list[tuple[Any, ...]] = [tuple(row) for row in session.execute(_READ, {"after": after, "limit": limit})]
+    return read_rows(rows)
 
 
 def head(session: Session) -> Cursor:
     """Return the cursor of the newest committed event, kept or not (0 before the first), in the epoch of now."""
-    forgotten = select(EventFloor.seq - 1).scalar_subquery()
-    newest = select(func.max(Event.seq)).scalar_subquery()
-    row = session.execute(select(func.current_epoch(), func.greatest(newest, forgotten))).one()
-    return Cursor(row[0], row[1])
+    epoch, sequence = session.execute(_HEAD).one()
+    return Cursor(epoch, sequence)
 
 
 def oldest_sequence(session: Session) -> int:

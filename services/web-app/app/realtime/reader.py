@@ -1,15 +1,15 @@
 """The log reader: follows the event log in PostgreSQL and hands every new row to the hub, in order, once."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+import psycopg
 
-from app.db.events import head, read_events
+from app.db.log_tail import LogTail
 from app.domain.cursor import Cursor
 from app.domain.digest import is_urgent
 from app.domain.envelope import StoredEvent
@@ -52,7 +52,7 @@ class LogReader:
 
     def __init__(
         self,
-        sessions: async_sessionmaker[AsyncSession],
+        tail: LogTail,
         manager: ConnectionManager,
         *,
         poll_interval: float,
@@ -60,7 +60,7 @@ class LogReader:
         wakes_come: Callable[[], bool],
     ) -> None:
         """Make a reader; `wakes_come` tells whether somebody would call `wake` if there were something new."""
-        self._sessions = sessions
+        self._tail = tail
         self._manager = manager
         self._poll_interval = poll_interval
         self._wakes_come = wakes_come
@@ -77,14 +77,15 @@ class LogReader:
 
     async def run(self) -> None:
         """Follow the log until cancelled."""
-        while True:
-            self._wake.clear()
-            await self._read()
-            try:
-                async with asyncio.timeout(self._pause()):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+        try:
+            while True:
+                self._wake.clear()
+                await self._read()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause()):
+                        await self._wake.wait()
+        finally:
+            await self._tail.close()
 
     def _pause(self) -> float:
         pause = self._poll_interval if self._wakes_come() else min(TAIL_INTERVAL, self._poll_interval)
@@ -96,7 +97,7 @@ class LogReader:
                 await self._compare()
             while await self._read_batch():
                 pass
-        except (SQLAlchemyError, OSError) as error:
+        except (psycopg.Error, OSError) as error:
             if not self.failing:
                 log.warning("Cannot read the event log (%s); trying on", type(error).__name__)
             self.failing = True
@@ -106,8 +107,7 @@ class LogReader:
 
     async def _compare(self) -> None:
         """Ask where the log stands: at the start, and after every failure, when it may be another history."""
-        async with self._sessions() as session:
-            now = await session.run_sync(head)
+        now = await self._tail.head()
         known = self._manager.head
         if known is None:
             self._manager.begin(now)
@@ -119,11 +119,9 @@ class LogReader:
         known = self._held[-1].cursor if self._held else self._manager.head
         if known is None:
             return False
-        async with self._sessions() as session:
-            epoch, events = await session.run_sync(read_events, known.sequence, BATCH)
+        epoch, events = await self._tail.read(known.sequence, BATCH)
         if epoch != known.epoch:
-            async with self._sessions() as session:
-                self._restart(await session.run_sync(head))
+            self._restart(await self._tail.head())
             return True
         self._storm.count(len(events))
         if not self._held:
@@ -151,8 +149,8 @@ class LogReader:
         rages = self._storm.rages
         for part in _parts(events, rages=rages):
             self._manager.publish(part, merge=rages)
-            for event in part:
-                log.info("Forwarded notification to WebSocket clients: %s", event.data.get("status", event.type))
+            told = ", ".join(str(event.data.get("status", event.type)) for event in part)
+            log.info("Forwarded notification to WebSocket clients: %s", told)
             await asyncio.sleep(0)  # lets the transports write: a long batch is no reason to find them slow
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.db.events import oldest_sequence, read_events
+from app.db.log_tail import LogTail
 from app.db.overview import overview
 from app.domain.cursor import Cursor
 from app.domain.envelope import StoredEvent
@@ -80,7 +81,7 @@ class Realtime:
         )
         manager.limit(Limits(**{name: getattr(settings, name) for name in _LIMITS}))
         self.reader = LogReader(
-            sessions,
+            LogTail(settings),
             manager,
             poll_interval=settings.log_poll_interval,
             digest_rate=settings.digest_rate,

@@ -1,6 +1,7 @@
 """A browser's side of HTTP and the WebSocket, without the browser."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -32,9 +33,10 @@ class Feed:
         self.connection = connection
 
     def next(self, timeout: float = 5) -> dict[str, Any]:
-        """Return the next message that is no heartbeat."""
+        """Return the next message that is no heartbeat, within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
         while True:
-            message = checked(str(self.connection.recv(timeout)))
+            message = checked(str(self.connection.recv(deadline - time.monotonic())))
             if message["type"] != "heartbeat":
                 return message
 

@@ -3,6 +3,7 @@
 import json
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -167,19 +168,27 @@ def test_replay_and_live_feed_join_without_gap_or_repeat_while_events_keep_comin
 ) -> None:
     browser = sign_in("admin")
     since = happen("begin")
-    with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(lambda: [happen(f"event {number}") for number in range(150)])
-        received: list[list[str]] = []
-        while not writing.done():
-            with browser.feed(str(since.cursor)) as feed:
-                feed.next()
-                resumed = feed.next()
-                received.append(
-                    [feed.next()["id"] for _ in range(resumed["data"]["events"] + 3)] if not writing.done() else []
-                )
-        written = [str(event.cursor) for event in writing.result()]
+    enough = threading.Event()
 
-    assert len(received) > 3
+    def write() -> list[str]:
+        written = []
+        while not enough.wait(0.005):
+            written.append(str(happen("another").cursor))
+        return written
+
+    received: list[list[str]] = []
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            for _ in range(8):
+                with browser.feed(str(since.cursor)) as feed:
+                    feed.next()
+                    resumed = feed.next()
+                    received.append([feed.next()["id"] for _ in range(resumed["data"]["events"] + 3)])
+        finally:
+            enough.set()
+        written = writing.result()
+
     for ids in received:
         assert ids == written[: len(ids)]
 
