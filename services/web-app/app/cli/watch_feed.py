@@ -1,5 +1,6 @@
 """The reading end of `vulsctl watch`: a socket that comes back with its cursor."""
 
+import contextlib
 import json
 import random
 import socket
@@ -55,6 +56,20 @@ class ComeBack(Exception):  # noqa: N818  (an answer, not a fault)
         self.wait = wait
 
 
+class Connection(ClientConnection):
+    """A socket that can be let go of whatever the other end does.
+
+    websockets 17.4 closes it and then waits for the thread that reads it. Over TLS that thread may be inside a read,
+    which closing does not end: a server that accepts and says nothing would hang this program for ever.
+    """
+
+    def close_socket(self) -> None:
+        """End reads of this socket, then close it."""
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+        super().close_socket()
+
+
 class Server:
     """Where the events come from."""
 
@@ -90,6 +105,7 @@ class Server:
             ssl=self._trust,
             additional_headers=self._headers,
             close_timeout=2,
+            create_connection=Connection,
         )
 
 

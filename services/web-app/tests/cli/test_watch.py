@@ -5,6 +5,8 @@ import json
 import os
 import pty
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,7 +26,7 @@ from tests.page.world import ASSESSED, CLEAN, FAILED, NOT_ASSESSED, World
 from tests.services import Database
 from tests.waiting import wait_until
 
-START = 30.0  # seconds in which a process of Python is up, also on a slow day
+START = 60.0  # seconds in which a process of Python is up, also on a slow day
 
 
 def launch(environment: dict[str, str], arguments: tuple[str, ...] = (), **streams: Any) -> subprocess.Popen[bytes]:
@@ -287,6 +289,22 @@ def test_a_server_of_another_name_than_its_certificate_is_refused(watch: Callabl
     assert running.ends() == 1
     assert "the certificate of 127.0.0.1 is not trusted" in running.notices
     assert "mismatch" in running.notices
+
+
+@pytest.mark.parametrize("over_tls", [True, False])
+def test_a_server_that_says_nothing_is_given_up(
+    environment: dict[str, str], authority: Path, watch: Callable[..., Watch], *, over_tls: bool
+) -> None:
+    assert environment
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "tls.crt", authority / "tls.key")
+    with socket.create_server(("localhost", 0)) as listener:
+        url = f"https://localhost:{listener.getsockname()[1]}"
+        running = watch("--since", "k3f9-1", "--url", url, follows=False)
+        silent, _ = listener.accept()
+        with context.wrap_socket(silent, server_side=True) if over_tls else silent:
+            assert running.ends() == 1
+    assert f"{url} does not answer as Vuls Live does" in running.notices
 
 
 def test_a_token_is_read_from_a_file(watch: Callable[..., Watch], world: World, token: str, tmp_path: Path) -> None:
