@@ -68,6 +68,7 @@ class LogReader:
         self._storm = Storm(digest_rate)
         self._held: list[StoredEvent] = []
         self._held_since = 0.0
+        self._merges = False  # what is held came in a storm, even if that has passed meanwhile
         self.failing = True  # until the first read: the head is then asked for, which compares the epoch
         self.read_at: float | None = None  # time.monotonic() of the last read that succeeded
 
@@ -101,6 +102,7 @@ class LogReader:
             if not self.failing:
                 log.warning("Cannot read the event log (%s); trying on", type(error).__name__)
             self.failing = True
+            await self._forward()
         else:
             self.failing = False
             self.read_at = time.monotonic()
@@ -125,15 +127,16 @@ class LogReader:
             return True
         self._storm.count(len(events))
         if not self._held:
-            self._held_since = time.monotonic()
+            self._held_since, self._merges = time.monotonic(), False
         self._held += events
+        self._merges = self._merges or self._storm.rages
         if self._held and not self._may_wait():
             await self._forward()
         return len(events) == BATCH
 
     def _may_wait(self) -> bool:
         return (
-            self._storm.rages
+            self._merges
             and len(self._held) < BATCH
             and time.monotonic() < self._held_since + COLLECT
             and not any(is_urgent(event) for event in self._held)
@@ -146,19 +149,18 @@ class LogReader:
 
     async def _forward(self) -> None:
         events, self._held = self._held, []
-        rages = self._storm.rages
-        for part in _parts(events, rages=rages):
-            self._manager.publish(part, merge=rages)
+        for part in _parts(events, merges=self._merges):
+            self._manager.publish(part, merge=self._merges)
             told = ", ".join(str(event.data.get("status", event.type)) for event in part)
             log.info("Forwarded notification to WebSocket clients: %s", told)
             await asyncio.sleep(0)  # lets the transports write: a long batch is no reason to find them slow
 
 
-def _parts(events: Sequence[StoredEvent], *, rages: bool) -> Iterator[Sequence[StoredEvent]]:
+def _parts(events: Sequence[StoredEvent], *, merges: bool) -> Iterator[Sequence[StoredEvent]]:
     """Cut where `BURST` frames will have been made of `events`; what is merged makes hardly any."""
     start = frames = 0
     for place, event in enumerate(events, start=1):
-        frames += not rages or is_urgent(event)
+        frames += not merges or is_urgent(event)
         if frames == BURST:
             yield events[start:place]
             start, frames = place, 0

@@ -11,13 +11,14 @@ from playwright.sync_api import Page, WebSocketRoute, expect
 
 from tests.edge.forwarder import Forwarder
 from tests.edge.process import InstanceProcess, eventually
-from tests.page.conftest import OpenPage
+from tests.page.conftest import OpenPage, StartInstance
 from tests.page.edge import Relay
 from tests.page.test_connection import expect_state, pass_time_until
-from tests.page.world import CLEAN, World
+from tests.page.world import ASSESSED, CLEAN, COUNTS, NOT_ASSESSED, World
 from tests.services import Database
 
 STALE = re.compile(r"[Ss]tale since \d\d:\d\d:\d\d$")
+FOUND = {**ASSESSED, **COUNTS, "critical": 0, "vulnerabilities": 7}  # nothing that is told alone
 
 
 @dataclass
@@ -202,6 +203,36 @@ def test_a_short_break_is_not_announced(open_page: OpenPage, relay: Relay) -> No
     assert page.evaluate("window.announced ?? 0") == 0
     page.clock.resume()
     expect_state(page, "live")
+
+
+def test_many_scans_that_end_together_are_one_toast_with_the_runs_behind_it(
+    world: World, open_page: OpenPage, relay: Relay, start_instance: StartInstance
+) -> None:
+    relay.target = start_instance(digest_rate=50).http_socket
+    tasks = [world.add_task(f"host-{number}") for number in range(60)]
+    page = open_page()
+    runs = [world.start(world.queue(task, publish=False), publish=False) for task in tasks]
+    expect(page.locator("#running [data-run-id]")).to_have_count(60)
+    world.end_together(runs, [FOUND] * 40 + [CLEAN] * 17 + [NOT_ASSESSED] * 3)
+
+    toast = page.locator(".toast[data-digest]")
+    expect(toast).to_have_count(1)
+    expect(toast.locator(".toast-title")).to_have_text("60 scans finished")
+    expect(toast).to_contain_text("57 assessed: 280 vulnerabilities")
+    expect(toast).to_contain_text("3 not assessed")
+    expect(toast.locator(".badge")).to_have_text(["80 high", "120 medium", "40 low", "40 unknown"])
+    expect(page.locator(".toast")).to_have_count(1)
+    expect(page.locator("#running [data-run-id]")).to_have_count(0)
+    expect(page.locator("#recent [data-run-id]")).to_have_count(50)
+    expect(page.locator(f"tr[data-task-id='{tasks[0].id}']")).to_contain_text("7 vulnerabilities")
+
+    toast.get_by_role("link", name="Show the runs").click()
+    dialog = page.get_by_role("dialog", name="Finished together")
+    expect(dialog.locator("[data-run-id]")).to_have_count(60)
+    expect(dialog).to_contain_text("60 runs")
+    dialog.get_by_role("link", name=re.compile(f"run {runs[-1].id}$")).click()
+    expect(page.get_by_role("dialog", name="Scan host-59")).to_contain_text("Not assessed")
+    expect(dialog).to_be_hidden()
 
 
 def test_progress_is_shown_where_the_run_is_and_makes_no_toast(world: World, open_page: OpenPage) -> None:
