@@ -13,6 +13,9 @@ from app.config import Settings
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _SESSION_SETTINGS = (
     "-c timezone=UTC -c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
+    # Statistics of a table with one row are never taken, so the log's reads look large enough to be compiled first:
+    # that takes a hundred times as long as the read.
+    " -c jit=off"
 )
 
 

@@ -29,12 +29,12 @@ def test_text_from_a_scanned_host_can_be_stored(sessions_as: Callable[..., Sessi
         assert load_event(session, event.id).data == {"text": stored}
 
 
-def test_sessions_use_utc_and_bounded_waits(make_settings: SettingsMaker) -> None:
+def test_sessions_use_utc_and_bounded_waits_and_compile_nothing(make_settings: SettingsMaker) -> None:
     engine = make_engine(make_settings("web"))
     with engine.connect() as connection:
         shown = [
             connection.execute(text(f"SHOW {name}")).scalar_one()
-            for name in ("timezone", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+            for name in ("timezone", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "jit")
         ]
     engine.dispose()
-    assert shown == ["UTC", "30s", "10s", "1min"]
+    assert shown == ["UTC", "30s", "10s", "1min", "off"]
