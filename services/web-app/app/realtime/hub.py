@@ -97,10 +97,12 @@ class ConnectionManager:
         for member in list(self._members.values()):
             yield from list(member.clients)
 
-    def begin(self, head: Cursor) -> None:
-        """Start from `head`: what follows it will be published."""
+    def begin(self, head: Cursor, recent: Sequence[StoredEvent] = ()) -> None:
+        """Start from `head`: what follows it will be published. `recent` is what lies just before it, without a gap."""
         self.head = head
-        self._ring.restart(head.sequence)
+        self._ring.restart(recent[0].cursor.sequence - 1 if recent else head.sequence)
+        for event in recent:
+            self._ring.add(event, frames.event_frame(event))
 
     def connect(self, client: Client, access: Access) -> Cursor:
         """Add `client`, to be written to from `greet` on. Return the cursor behind which it will get every event.
@@ -133,9 +135,16 @@ class ConnectionManager:
             return
         client.behind = missed[0].cursor.sequence - 1 if missed else until
         client.write(Batch(opening))
-        if self._write_missed(client, [(event, frames.event_frame(event)) for event in missed]):
+        if self._write_missed(client, self._encoded(missed)):
             client.behind = until
             self.catch_up(client)
+
+    def recent(self, since: Cursor) -> list[StoredEvent] | None:
+        """Return what lies between `since` and the head, None where memory does not reach that far back."""
+        head = self.head
+        if head is None or since.epoch != head.epoch or not self._ring.floor <= since.sequence <= head.sequence:
+            return None
+        return [event for event, _ in self._ring.after(since.sequence)]
 
     def disconnect(self, client: Client) -> None:
         """Forget `client`; it may be unknown."""
@@ -269,8 +278,8 @@ class ConnectionManager:
         member = self._member(client)
         if member is None:
             return False
-        seen = [(event, frames.event_frame(event)) for event in events if member.access.may_see(event.host_id)]
-        if not self._write_missed(client, seen):
+        seen = [event for event in events if member.access.may_see(event.host_id)]
+        if not self._write_missed(client, self._encoded(seen)):
             return False
         if events:
             client.behind = events[-1].cursor.sequence
@@ -297,6 +306,12 @@ class ConnectionManager:
         client.behind = None
         self._ahead.discard(client)
         member.live.add(client)
+
+    def _encoded(self, events: Sequence[StoredEvent]) -> list[tuple[StoredEvent, Frame]]:
+        """Encode `events`, but for those that are kept as everybody got them."""
+        after = events[0].cursor.sequence - 1 if events else self._sequence
+        kept = {event.cursor.sequence: frame for event, frame in self._ring.after(after)}
+        return [(event, kept.get(event.cursor.sequence) or frames.event_frame(event)) for event in events]
 
     def _write_missed(self, client: Client, entries: Sequence[tuple[StoredEvent, Frame]]) -> bool:
         """Write in chunks, noting how far `client` is; say whether all of it could be written."""

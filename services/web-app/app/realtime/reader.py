@@ -112,7 +112,11 @@ class LogReader:
         now = await self._tail.head()
         known = self._manager.head
         if known is None:
-            self._manager.begin(now)
+            # Clients of the process before this one come back, and ask for what happened meanwhile.
+            size = self._manager.limits.ring_size
+            epoch, rows = await self._tail.read(now.sequence - size, size)
+            recent = [event for event in rows if event.cursor.sequence <= now.sequence]
+            self._manager.begin(now, recent if epoch == now.epoch else ())
         elif now.epoch != known.epoch or now.sequence < known.sequence:
             self._restart(now)
 

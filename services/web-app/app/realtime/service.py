@@ -19,6 +19,7 @@ from app.db.events import oldest_sequence, read_events
 from app.db.log_tail import LogTail
 from app.db.overview import overview
 from app.domain.cursor import Cursor
+from app.domain.digest import latest_progress
 from app.domain.envelope import StoredEvent
 from app.domain.permissions import Access
 from app.realtime import frames
@@ -29,7 +30,7 @@ from app.realtime.limits import Limits
 from app.realtime.manual import ManualGate
 from app.realtime.reader import BATCH, LogReader
 from app.realtime.recheck import recheck_permissions
-from app.realtime.replay import ResyncRequiredError, replay
+from app.realtime.replay import Replay, ResyncRequiredError, replay
 from app.realtime.wheel import Wheel
 from app.utils.notification_service.subscriber import NotificationSubscriber
 
@@ -134,8 +135,7 @@ class Realtime:
             if since is None:
                 return await self._from_now_on([hello], access, place, snapshot=snapshot)
             try:
-                async with self._sessions() as session:
-                    found = await session.run_sync(replay, access, since, self._settings.replay_limit)
+                found = await self._missed(access, since)
             except ResyncRequiredError as error:
                 head = self.manager.head or place
                 opening = [hello, frames.resync_required(head, error.reason)]
@@ -145,6 +145,23 @@ class Realtime:
         except BaseException:
             self.manager.disconnect(client)
             raise
+
+    async def _missed(self, access: Access, since: Cursor) -> Replay:
+        """Read what followed `since`: from memory as far as it is there, and what is newer from the log.
+
+        A crowd that comes back after a fault would otherwise read the same rows once for each of its clients.
+        """
+        head = self.manager.head
+        recent = self.manager.recent(since)
+        limit = self._settings.replay_limit
+        if head is None or recent is None:
+            head, recent = since, []
+        if len(recent) > limit:
+            raise ResyncRequiredError("too_many")
+        async with self._sessions() as session:
+            newer = await session.run_sync(replay, access, head, limit - len(recent))
+        seen = [event for event in recent if access.may_see(event.host_id)]
+        return Replay(latest_progress(seen + newer.events), newer.until)
 
     async def _from_now_on(
         self, opening: Sequence[Frame], access: Access, place: Cursor, *, snapshot: bool

@@ -401,3 +401,25 @@ class Fleet(RuleBasedStateMachine):
 
 
 TestFleet = Fleet.TestCase
+
+
+def test_what_is_recent_is_told_from_memory_only_where_memory_is_complete() -> None:
+    manager = hub_at(10)
+    manager.limit(Limits(ring_size=2))
+    manager.publish(events(11, 12, 13))
+
+    assert [item.cursor.sequence for item in manager.recent(Cursor(EPOCH, 12)) or []] == [13]
+    assert [item.cursor.sequence for item in manager.recent(Cursor(EPOCH, 11)) or []] == [12, 13]
+    assert manager.recent(Cursor(EPOCH, 13)) == []
+    assert manager.recent(Cursor(EPOCH, 10)) is None, "11 is forgotten"
+    assert manager.recent(Cursor(EPOCH, 14)) is None, "another instance was faster"
+    assert manager.recent(Cursor("other", 12)) is None
+
+
+def test_an_instance_that_starts_remembers_what_was_just_before() -> None:
+    manager = ConnectionManager()
+    manager.begin(Cursor(EPOCH, 13), events(11, 13))
+
+    assert [item.cursor.sequence for item in manager.recent(Cursor(EPOCH, 10)) or []] == [11, 13]
+    assert [item.cursor.sequence for item in manager.recent(Cursor(EPOCH, 12)) or []] == [13]
+    assert manager.recent(Cursor(EPOCH, 9)) is None, "what lay before 11 is not known"
