@@ -32,6 +32,7 @@ from app.db.engine import async_session_factory, make_async_engine
 from app.realtime.service import Realtime
 from app.utils.passwords import verify_password
 
+SPARE_CONNECTIONS = 2  # to the database, that a crowd of handshakes leaves to requests and to the checks of rights
 MAX_BODY = 64 * 1024  # bytes of a request; the largest body of the API is a user with a hundred groups
 _ROUTERS = (
     health,
@@ -82,7 +83,8 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         await asyncio.to_thread(verify_password, "", None)
         try:
             async with realtime.running():
-                app.state.instance = Instance(settings, sessions, realtime, Readiness(sessions, realtime))
+                door = asyncio.Semaphore(max(1, settings.database_pool_size - SPARE_CONNECTIONS))
+                app.state.instance = Instance(settings, sessions, realtime, Readiness(sessions, realtime), door)
                 yield
         finally:
             app.state.instance = None

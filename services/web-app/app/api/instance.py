@@ -1,5 +1,6 @@
 """What one web instance consists of, and how a request gets at it."""
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated
@@ -21,6 +22,7 @@ class Instance:
     sessions: async_sessionmaker[AsyncSession]
     realtime: Realtime
     readiness: Readiness
+    door: asyncio.Semaphore  # handshakes that may use the database at a time
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from fastapi import APIRouter, WebSocket
 from sqlalchemy.exc import SQLAlchemyError
@@ -40,7 +40,7 @@ async def websocket(socket: WebSocket) -> None:
     instance = get_instance(socket)
     adopt: Adopt | None = socket.scope["extensions"].pop(ADOPT, None)
     try:
-        async with asyncio.timeout(instance.settings.handshake_timeout):
+        async with _through_the_door(instance):
             user, since = await _admit(socket, instance)
             client = _make_client(socket, instance, user, bare=adopt is not None)
             snapshot = socket.query_params.get("snapshot") == "true"
@@ -64,6 +64,30 @@ async def websocket(socket: WebSocket) -> None:
         except BaseException:
             instance.realtime.manager.disconnect(client)
             raise
+
+
+@contextlib.asynccontextmanager
+async def _through_the_door(instance: Instance) -> AsyncIterator[None]:
+    """Let few handshakes at the database at a time: half of their time is for waiting, and half for the work.
+
+    When a crowd comes back after a fault, those that wait in vain have cost nothing. All let in at once would all run
+    out of time in the middle of their work, and come back, and nobody would ever get in.
+
+    Raises:
+        ProblemError: 503, too many wait.
+        TimeoutError: the work takes too long.
+    """
+    half = instance.settings.handshake_timeout / 2
+    try:
+        async with asyncio.timeout(half):
+            await instance.door.acquire()
+    except TimeoutError as error:
+        raise not_ready() from error
+    try:
+        async with asyncio.timeout(half):
+            yield
+    finally:
+        instance.door.release()
 
 
 async def _admit(socket: WebSocket, instance: Instance) -> tuple[SignedIn, Cursor | None]:
