@@ -68,7 +68,9 @@ class Settings(BaseSettings):
         default=30, ge=1, le=3650, description="days that events are kept, by whole weeks"
     )
     digest_rate: float = Field(default=50, gt=0, description="events a second above which updates are merged")
-    permission_recheck_interval: float = Field(default=5.0, gt=0, le=5, description="seconds")
+    permission_recheck_interval: float = Field(
+        default=4.0, gt=0, le=5, description="seconds; the comparison itself takes a moment, and five are promised"
+    )
     heartbeat_interval: float = Field(default=15.0, gt=0, description="seconds between heartbeats to a client")
     replay_limit: int = Field(default=1000, description="events replayed to a client before it is told to resync")
     ring_size: int = Field(default=2000, ge=1, description="events kept in memory for clients that lag")
