@@ -1,7 +1,12 @@
 """Two instances on a Redis and a PostgreSQL that may be stopped, and users with different rights."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,8 +15,10 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.config import Settings
 from app.db import tokens, users
 from app.db.engine import make_engine, session_factory
-from app.db.events import head
+from app.db.events import head, load_event, record_event
+from app.domain.envelope import TASK_UPDATE, task_update_data
 from app.domain.permissions import Access, Role
+from app.utils.notification_service.publisher import Publisher
 from app.utils.passwords import new_token, secret_hash
 from tests.chaos.faults import Fleet, Postgres
 from tests.chaos.follower import Choose, Follower
@@ -27,6 +34,7 @@ GENEROUS = {
     "connections_per_user": 20_000,
     "connections_per_address": 20_000,
     "replay_limit": 20_000,
+    "ring_size": 20_000,
     "digest_rate": 50,
 }
 
@@ -72,15 +80,16 @@ def start_fleet(
     assert world
     fleets = []
 
-    def start(**more: Any) -> Fleet:
+    def start(count: int = 2, **more: Any) -> Fleet:
         values = GENEROUS | redis_settings | more
-        fleets.append(Fleet(lambda number: start_instance(**values, instance=f"test:{number + 1}")))
+        fleets.append(Fleet(lambda number: start_instance(**values, instance=f"test:{number + 1}"), count))
         return fleets[-1]
 
     yield start
     for fleet in fleets:
         for instance in fleet.instances:
-            instance.stop()
+            if instance.process.poll() is None:
+                instance.stop()
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,10 @@ class Person:
     access: Access
     token: str
     token_id: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
 
 
 @pytest.fixture
@@ -138,6 +151,7 @@ class Stage:
     people: dict[str, Person]
     sessions: Sessions
     settings: Settings
+    publisher: Publisher
     say: Callable[[str], None]
 
     def newest(self) -> str:
@@ -147,7 +161,36 @@ class Stage:
 
     def follower(self, name: str, seed: str, choose: Choose) -> Follower:
         """Return a client of this user that begins at the newest cursor."""
-        return Follower(name, self.people[name].token, self.newest(), seed, choose)
+        return Follower(name, self.people[name].headers, self.newest(), seed, choose)
+
+    def happen(self, host_id: int | None, status: str = "failed", size: int = 10) -> float:
+        """Store an event and publish it; its name, which is returned, is the time.monotonic() of the commit."""
+        with self.sessions() as session:
+            result = {"reason": {"code": "chaos", "sentence": "x" * size}}
+            at = time.monotonic()
+            data = task_update_data(1, 1, status, str(at), result, datetime.now(UTC))
+            event = record_event(session, TASK_UPDATE, host_id, data)
+            session.commit()
+            stored = load_event(session, event.id)
+        self.publisher.publish(stored)
+        return at
+
+    @contextmanager
+    def happening(self, host_id: int | None, every: float, size: int = 10) -> Iterator[list[float]]:
+        """Let an event happen every so many seconds while inside; yields their times as they come."""
+        over, times = threading.Event(), list[float]()
+
+        def go_on() -> None:
+            while not over.wait(every):
+                times.append(self.happen(host_id, size=size))
+
+        with ThreadPoolExecutor(1) as pool:
+            going = pool.submit(go_on)
+            try:
+                yield times
+            finally:
+                over.set()
+                going.result()
 
     def judge(self, followers: Sequence[Follower], log: Sequence[Entry], seed: str) -> None:
         """Fail unless every client was told every event that it may see, once and in order."""
@@ -170,4 +213,4 @@ def stage(
     say: Callable[[str], None],
 ) -> Stage:
     settings = session_database.settings("web", **redis_settings)
-    return Stage(session_database, world, people, web_sessions, settings, say)
+    return Stage(session_database, world, people, web_sessions, settings, Publisher(settings), say)

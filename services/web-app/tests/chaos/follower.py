@@ -6,7 +6,7 @@ import random
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -95,15 +95,17 @@ class _Link(asyncio.Protocol):
 class Follower:
     """One client. `choose` names the socket to connect to."""
 
-    def __init__(self, name: str, token: str, cursor: str, seed: str, choose: Choose) -> None:
+    def __init__(self, name: str, headers: Mapping[str, str], cursor: str, seed: str, choose: Choose) -> None:
         self.name = name
         self.cursor = cursor  # of the last event, digest or heartbeat: what a client sends back
         self.diary = Diary()
         self.history: deque[str] = deque(maxlen=30)
         self.connected = False
+        self.patience = 3.0  # seconds between tries at most
+        self.arrivals: list[float] = []  # time.monotonic() of every handshake that was begun
         self.connects = 0
         self.listener: Callable[[dict[str, Any]], None] = lambda _: None
-        self._headers = {"Authorization": f"Bearer {token}"}
+        self._headers = headers
         self._random = random.Random(seed)
         self._choose = choose
         self._link: _Link | None = None
@@ -120,7 +122,8 @@ class Follower:
         try:
             while True:
                 attempt = 0 if await self._connect() else attempt + 1
-                pause = self._after or self._random.uniform(0, min(2.0, 0.2 * 2 ** min(attempt, 4)))
+                # As the page does it: exponential, with full jitter, so that a crowd does not come back in step.
+                pause = self._after or self._random.uniform(0, min(self.patience, 2 ** min(attempt, 10)))
                 self._after = 0.0
                 await asyncio.sleep(pause)
         finally:
@@ -149,6 +152,7 @@ class Follower:
         path = self._choose(self._random)
         link = _Link(request(self._headers, f"/api/ws?since={self.cursor}"), self._receive)
         self._link = link
+        self.arrivals.append(time.monotonic())
         try:
             async with asyncio.timeout(HANDSHAKE):
                 await asyncio.get_running_loop().create_unix_connection(lambda: link, str(path))

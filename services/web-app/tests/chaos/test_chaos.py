@@ -51,11 +51,13 @@ def test_every_client_gets_every_event_once_and_in_order(
     began = stage.newest()
     names = cycle(stage.people)
     followers = [stage.follower(next(names), f"{seed}-{number}", fleet.choose) for number in range(clients)]
+    for follower in followers:
+        follower.patience = 30 if seconds > LULL else 3
     run = Run(
         stage,
         followers,
         Writers(stage.sessions, stage.settings, stage.world.hosts, seed),
-        Faults(fleet, own_redis, postgres, seed, (3, 12) if seconds > LULL else (2, 5)),
+        Faults(fleet, own_redis, postgres, seed, (8, 30) if seconds > LULL else (2, 5)),
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run.play(seconds, seed))
