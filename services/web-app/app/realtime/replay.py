@@ -30,8 +30,18 @@ class Replay:
     until: Cursor
 
 
-def replay(session: Session, access: Access, since: Cursor, limit: int, until: Cursor | None = None) -> Replay:
+def replay(
+    session: Session,
+    access: Access,
+    since: Cursor,
+    limit: int,
+    until: Cursor | None = None,
+    known: Cursor | None = None,
+) -> Replay:
     """Read everything that was committed behind `since`, or up to `until` where that is given.
+
+    What lies between `since` and `known` is left out: the caller has it. The log must reach back to `since` all the
+    same, since what was deleted there is not told from memory either.
 
     Raises:
         ResyncRequiredError: the cursor is of another epoch, too old, not of this log, or more than `limit` rows behind.
@@ -44,7 +54,7 @@ def replay(session: Session, access: Access, since: Cursor, limit: int, until: C
         raise ResyncRequiredError("unknown_cursor")
     if since.sequence < oldest_sequence(session) - 1:
         raise ResyncRequiredError("too_old")
-    epoch, rows = read_events(session, since.sequence, limit + 1)
+    epoch, rows = read_events(session, (known or since).sequence, limit + 1)
     if epoch != now.epoch:
         raise ResyncRequiredError("other_epoch")
     missed = [event for event in rows if until is None or event.cursor.sequence <= until.sequence]
@@ -52,5 +62,5 @@ def replay(session: Session, access: Access, since: Cursor, limit: int, until: C
         raise ResyncRequiredError("too_many")
     return Replay(
         events=latest_progress([event for event in missed if access.may_see(event.host_id)]),
-        until=missed[-1].cursor if missed else since,
+        until=missed[-1].cursor if missed else known or since,
     )

@@ -159,7 +159,7 @@ class Realtime:
         if len(recent) > limit:
             raise ResyncRequiredError("too_many")
         async with self._sessions() as session:
-            newer = await session.run_sync(replay, access, head, limit - len(recent))
+            newer = await session.run_sync(replay, access, since, limit - len(recent), None, head)
         seen = [event for event in recent if access.may_see(event.host_id)]
         return Replay(latest_progress(seen + newer.events), newer.until)
 
