@@ -29,11 +29,15 @@ from tests.waiting import wait_until
 START = 60.0  # seconds in which a process of Python is up, also on a slow day
 
 
+# What a script runs in the background ignores SIGINT, and so would every process that the tests start from there.
+PROGRAM = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from app.cli import main; main()"
+
+
 def launch(environment: dict[str, str], arguments: tuple[str, ...] = (), **streams: Any) -> subprocess.Popen[bytes]:
     """Start `vulsctl watch` with this environment and nothing else of ours."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VULS_")}
     return subprocess.Popen(
-        [sys.executable, "-c", "from app.cli import main; main()", "watch", *arguments],
+        [sys.executable, "-c", PROGRAM, "watch", *arguments],
         env=kept | environment,
         cwd=Path(__file__).parents[2],
         **streams,

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import orjson
 import pytest
 from redis import Redis
 
@@ -10,8 +9,8 @@ from app.config import Settings
 from app.db.events import read_events
 from app.tasks.scan_tasks import run_vulnerability_scan, send_task_notification
 from app.utils.notification_service import NOTIFICATION_CHANNEL
+from tests.channel import next_message
 from tests.conftest import Sessions
-from tests.waiting import wait_until
 
 
 def test_a_notification_by_hand_gets_a_row_an_id_and_a_message(
@@ -22,8 +21,7 @@ def test_a_notification_by_hand_gets_a_row_an_id_and_a_message(
         subscription.subscribe(NOTIFICATION_CHANNEL)
         subscription.get_message(timeout=5)
         sent = send_task_notification(999, 888, "success", "Test Notification", {"test": "data"})
-        message = wait_until(lambda: subscription.get_message(timeout=0.1))
-    assert orjson.loads(message["data"]) == sent
+        assert next_message(subscription) == sent
     with web() as session:
         _, (event,) = read_events(session, 0, 10)
     assert (event.host_id, str(event.cursor), event.data) == (None, sent["id"], sent["data"])

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 import pytest
 from redis import Redis
 
@@ -20,6 +19,7 @@ from app.utils.notification_service import (
     publish_task_notification,
 )
 from app.utils.notification_service.publisher import Publisher
+from tests.channel import next_message
 from tests.waiting import wait_until
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,12 +33,7 @@ def messages(redis_client: Redis) -> Iterator[Callable[[], dict[str, Any]]]:
         subscription.subscribe(NOTIFICATION_CHANNEL)
         subscription.get_message(timeout=5)
 
-        def following() -> dict[str, Any]:
-            message = wait_until(lambda: subscription.get_message(timeout=0.1))
-            found: dict[str, Any] = orjson.loads(message["data"])
-            return found
-
-        yield following
+        yield lambda: next_message(subscription)
 
 
 def test_the_envelope_goes_out_and_the_log_says_so(
