@@ -10,10 +10,9 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Origin
 
 from . import stack
+from .websocket import Socket, open_socket
 
 # What acts on the hosts most comes late, and after it the question whether they are as the deployment says.
 LAST = ("test_scan_hosts", "test_converged")
@@ -49,8 +48,8 @@ def schemas(tls: ssl.SSLContext) -> dict[str, Draft202012Validator]:
 class Feed:
     """A WebSocket client that remembers what it was told, and refuses what the published schemas do not allow."""
 
-    def __init__(self, connection: ClientConnection, schemas: dict[str, Draft202012Validator]) -> None:
-        self.connection = connection
+    def __init__(self, socket: Socket, schemas: dict[str, Draft202012Validator]) -> None:
+        self.socket = socket
         self.seen: list[dict[str, Any]] = []
         self._schemas = schemas
 
@@ -59,7 +58,7 @@ class Feed:
 
         def read() -> dict[str, Any] | None:
             try:
-                text = self.connection.recv(timeout=0.5)
+                text = self.socket.recv(timeout=0.5)
             except TimeoutError:
                 return None
             if text == "pong":
@@ -89,8 +88,8 @@ def feed(tls: ssl.SSLContext, schemas: dict[str, Draft202012Validator]) -> Itera
         def open_feed(session: httpx.Client, since: str | None = None) -> Feed:
             cookies = "; ".join(f"{name}={value}" for name, value in session.cookies.items())
             url = f"wss://localhost:{stack.PORT}/api/ws" + (f"?since={since}" if since else "")
-            attempt = connect(url, ssl=tls, origin=Origin(stack.ORIGIN), additional_headers={"Cookie": cookies})
-            result = Feed(opened.enter_context(attempt), schemas)
+            socket = opened.enter_context(open_socket(url, tls, stack.ORIGIN, {"Cookie": cookies}))
+            result = Feed(socket, schemas)
             result.next(lambda m: m["type"] == "hello")
             return result
 

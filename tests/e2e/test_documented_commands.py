@@ -146,7 +146,7 @@ def test_an_envelope_published_by_hand_reaches_an_administrator_and_no_viewer(
     assert "id" not in message
     expect(page.locator(".toast[data-run-id='15']").first).to_contain_text("Scan anisette_v3")
     assert stack.sql("SELECT count(*) FROM event") == before
-    viewer_feed.connection.send("ping")
+    viewer_feed.socket.send("ping")
     with pytest.raises(AssertionError, match="not within"):
         viewer_feed.update(15, "success", timeout=2)
 

@@ -104,7 +104,7 @@ def test_the_cookie_moves_a_client_when_its_instance_dies_and_the_page_goes_on(p
 def test_a_feed_resumes_with_exactly_what_it_missed(admin: httpx.Client, feed: Callable[..., Feed]) -> None:
     first = feed(admin)
     cursor = first.seen[0]["id"]
-    first.connection.close()
+    first.socket.close()
     run = stack.start_run(admin, 2)
     stack.finished(admin, run["id"])
     second = feed(admin, since=cursor)

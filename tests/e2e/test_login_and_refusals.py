@@ -6,11 +6,10 @@ from collections.abc import Callable
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
-from websockets.typing import Origin
 
 from . import stack
 from .conftest import Feed, Users
+from .websocket import open_socket
 
 SOCKET = f"wss://localhost:{stack.PORT}/api/ws"
 
@@ -74,11 +73,7 @@ def test_a_refused_handshake_says_why(
     admin: httpx.Client, tls: ssl.SSLContext, origin: str | None, cookie: bool, status: int, code: str
 ) -> None:
     headers = {"Cookie": "; ".join(f"{k}={v}" for k, v in admin.cookies.items())} if cookie else {}
-    listed = Origin(origin) if origin else None
-    with (
-        pytest.raises(InvalidStatus) as refusal,
-        connect(SOCKET, ssl=tls, origin=listed, additional_headers=headers),
-    ):
+    with pytest.raises(InvalidStatus) as refusal, open_socket(SOCKET, tls, origin, headers):
         pass
     assert refusal.value.response.status_code == status
     assert code.encode() in (refusal.value.response.body or b"")
@@ -135,6 +130,6 @@ def test_a_viewer_learns_nothing_of_hosts_outside_its_groups(
     outsider, insider = feed(viewer), feed(admin)
     run = stack.start_run(admin, 1)
     insider.update(run["id"], "success", timeout=120)
-    outsider.connection.send("ping")
+    outsider.socket.send("ping")
     with pytest.raises(AssertionError):
         outsider.next(lambda m: m["type"] == "task_update", timeout=2)

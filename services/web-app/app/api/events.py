@@ -73,11 +73,10 @@ class EventStream(Response):
             await asyncio.gather(*tasks, return_exceptions=True)
         try:
             async with asyncio.timeout(GOODBYE_SECONDS):
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                with contextlib.suppress(OSError):
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             return False
-        except OSError:
-            pass
         return True
 
 

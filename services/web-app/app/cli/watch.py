@@ -1,5 +1,6 @@
 """`vulsctl watch`: follow what happens in a terminal or a program, and go on by cursor whatever breaks."""
 
+import asyncio
 import os
 import ssl
 from pathlib import Path
@@ -42,7 +43,7 @@ def watch(
     server = Server(_address(url), _token(token_file), _trust(ca_file))
     status = 0
     try:
-        Follower(server, place, lines, count).follow()
+        asyncio.run(Follower(server, place, lines, count).follow())
     except Refused as refused:
         lines.clear_progress()
         fail(str(refused), refused.next_step)

@@ -1,6 +1,6 @@
 """The reading end of `vulsctl watch`: a socket that comes back with its cursor."""
 
-import contextlib
+import asyncio
 import json
 import random
 import socket
@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
 
 from app.cli.watch_cursor import CursorFile
 from app.cli.watch_lines import Lines
@@ -56,20 +56,6 @@ class ComeBack(Exception):  # noqa: N818  (an answer, not a fault)
         self.wait = wait
 
 
-class Connection(ClientConnection):
-    """A socket that can be let go of whatever the other end does.
-
-    websockets 17.4 closes it and then waits for the thread that reads it. Over TLS that thread may be inside a read,
-    which closing does not end: a server that accepts and says nothing would hang this program for ever.
-    """
-
-    def close_socket(self) -> None:
-        """End reads of this socket, then close it."""
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
-        super().close_socket()
-
-
 class Server:
     """Where the events come from."""
 
@@ -78,15 +64,15 @@ class Server:
         self._headers = {"Authorization": f"Bearer {token}"}
         self._trust = trust
 
-    def newest(self) -> str:
+    async def newest(self) -> str:
         """Return the newest cursor.
 
         Raises:
             httpx.HTTPError, OSError: nobody answers, or not as this server does.
             Refused, ComeBack: the server does not want to.
         """
-        with httpx.Client(verify=self._trust, headers=self._headers, timeout=15) as client:
-            response = client.get(f"{self.address}/api/notifications")
+        async with httpx.AsyncClient(verify=self._trust, headers=self._headers, timeout=15) as client:
+            response = await client.get(f"{self.address}/api/notifications")
         if response.status_code != httpx.codes.OK:
             raise answered(response.status_code, response.headers, response.content)
         body = response.json()
@@ -94,18 +80,17 @@ class Server:
             raise Refused("the answer is not one of Vuls Live", _LOOK_AT_URL)
         return str(body["next"])
 
-    def open(self, cursor: str) -> ClientConnection:
-        """Open a socket that continues from `cursor`.
+    def connection(self, cursor: str) -> connect:
+        """Return a socket that continues from `cursor`, to be opened by `async with`.
 
-        Raises:
-            InvalidHandshake, OSError: as for any WebSocket.
+        The library's client for threads is not used: it reads and writes a TLS connection in two threads at once, which
+        OpenSSL does not allow, and about three handshakes in a thousand were never answered (websockets 17.4).
         """
         return connect(
             f"{self.address.replace('https', 'wss', 1)}/api/ws?since={quote(cursor)}",
             ssl=self._trust,
             additional_headers=self._headers,
             close_timeout=2,
-            create_connection=Connection,
         )
 
 
@@ -120,7 +105,7 @@ class Follower:
         self._reached = False  # from then on, what cannot be reached is expected to come back
         self._state = "live"
 
-    def follow(self) -> None:
+    async def follow(self) -> None:
         """Follow until enough was printed.
 
         Raises:
@@ -130,21 +115,21 @@ class Follower:
         while True:
             began = time.monotonic()
             try:
-                return self._connected()
+                return await self._connected()
             except ComeBack as reason:
                 if time.monotonic() - began > STABLE_AFTER:
                     waits = _waits()
                 wait = reason.wait + next(waits)
                 self._lines.notice(f"{reason}; coming back in {wait:.1f} s")
-                time.sleep(wait)
+                await asyncio.sleep(wait)
 
-    def _connected(self) -> None:
+    async def _connected(self) -> None:
         """Follow over one connection; return when enough was printed."""
         try:
             if self._place.cursor is None:
-                self._place.move(self._server.newest())
-            with self._server.open(self._place.cursor or "") as feed:
-                self._read(feed)
+                self._place.move(await self._server.newest())
+            async with self._server.connection(self._place.cursor or "") as feed:
+                await self._read(feed)
         except ConnectionClosed as closed:
             raise self._closed(closed) from closed
         except InvalidStatus as refused:
@@ -153,15 +138,16 @@ class Follower:
         except (httpx.HTTPError, InvalidHandshake, OSError, ValueError) as error:
             raise self._unreachable(error) from error
 
-    def _read(self, feed: ClientConnection) -> None:
+    async def _read(self, feed: ClientConnection) -> None:
         while self._left != 0:
             try:
-                message = json.loads(feed.recv(SILENCE_LIMIT))
+                async with asyncio.timeout(SILENCE_LIMIT):
+                    message = json.loads(await feed.recv())
             except TimeoutError:
                 raise ComeBack(f"nothing came for {SILENCE_LIMIT:.0f} s") from None
-            self._handle(message)
+            await self._handle(message)
 
-    def _handle(self, message: Mapping[str, Any]) -> None:
+    async def _handle(self, message: Mapping[str, Any]) -> None:
         data = message.get("data")
         if not isinstance(data, Mapping):
             data = {}
@@ -171,7 +157,7 @@ class Follower:
             case "heartbeat":
                 self._tell_state(str(data.get("state", "live")))
             case "resync_required":
-                self._resync(str(data.get("reason")))
+                await self._resync(str(data.get("reason")))
             case "reconnect":
                 raise ComeBack(
                     "the instance is about to stop", min(float(data.get("after_ms", 0)) / 1000, LONGEST_WAIT)
@@ -187,10 +173,10 @@ class Follower:
             self._lines.notice(_STATES[state])
             self._state = state
 
-    def _resync(self, reason: str) -> None:
+    async def _resync(self, reason: str) -> None:
         """Go on from now: what lies between cannot be told."""
         behind = self._place.cursor
-        self._place.move(self._server.newest())
+        self._place.move(await self._server.newest())
         sentence = f"what happened after {behind} cannot be told event by event ({reason})"
         raise ComeBack(
             f"{sentence}: the page and /api/overview show how things are; going on from {self._place.cursor}"

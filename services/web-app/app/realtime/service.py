@@ -43,11 +43,10 @@ log = logging.getLogger(__name__)
 
 
 class DrainTooShortError(Exception):
-    """So many clients cannot be sent away in so short a time; `seconds` would do."""
+    """So many clients cannot be sent away in so short a time; says how long it takes."""
 
     def __init__(self, clients: int, rate: float, seconds: int) -> None:
         super().__init__(f"{clients} clients at {rate:g} a second take {seconds} s")
-        self.seconds = seconds
 
 
 class HistoryChangedError(Exception):

@@ -4,14 +4,14 @@ import os
 import random
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Self
 
 from tests.chaos.measure import worker_pid
+from tests.chaos.threads import Threads
 from tests.edge.process import InstanceProcess
 from tests.redis_server import OwnRedis
 from tests.services import required
@@ -88,53 +88,31 @@ def kill(instance: InstanceProcess) -> None:
     instance.process.wait()
 
 
-class Faults:
+class Faults(Threads):
     """Three lanes of faults (instances, Redis, PostgreSQL) that overlap as they come. `done` tells what happened."""
 
     def __init__(
         self, fleet: Fleet, redis: OwnRedis, postgres: Postgres, seed: str, pause: tuple[float, float]
     ) -> None:
         self.done: list[str] = []
-        self.errors: list[BaseException] = []
         self._fleet, self._redis, self._postgres = fleet, redis, postgres
         self._pause = pause
-        self._over = threading.Event()
         lanes: dict[str, list[Callable[[random.Random], str]]] = {
             "instances": [self._kill_instance, self._kill_worker],
             "redis": [self._kill_redis, self._stop_redis],
             "postgres": [self._restart_postgres, self._crash_postgres],
         }
-        self._threads = [
-            threading.Thread(target=self._strike, args=(random.Random(f"{seed}-{name}"), kinds))
-            for name, kinds in lanes.items()
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Strike no more, and return when everything is up again."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-        for error in self.errors:
-            raise error
+        super().__init__(
+            [partial(self._strike, random.Random(f"{seed}-{name}"), kinds) for name, kinds in lanes.items()]
+        )
 
     def _strike(self, draw: random.Random, kinds: list[Callable[[random.Random], str]]) -> None:
         """Strike in turn, so that every kind comes, beginning with one by chance."""
         draw.shuffle(kinds)
         turn = 0
-        try:
-            while not self._over.wait(draw.uniform(*self._pause)):
-                self.done.append(kinds[turn % len(kinds)](draw))
-                turn += 1
-        except BaseException as error:  # noqa: BLE001  (raised in the test's own thread)
-            self.errors.append(error)
+        while not self.over.wait(draw.uniform(*self._pause)):
+            self.done.append(kinds[turn % len(kinds)](draw))
+            turn += 1
 
     def _kill_instance(self, draw: random.Random) -> str:
         number = draw.randrange(len(self._fleet.instances))

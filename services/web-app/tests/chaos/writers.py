@@ -1,10 +1,10 @@
 """Writers of events: many at once, some in long transactions that commit late, some that roll back."""
 
 import random
-import threading
 import time
 from datetime import UTC, datetime
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
@@ -13,11 +13,12 @@ from app.config import Settings
 from app.db.events import load_event, record_event
 from app.domain.envelope import TASK_PROGRESS, TASK_UPDATE, task_update_data
 from app.utils.notification_service.publisher import Publisher
+from tests.chaos.threads import Threads
 
 STATUSES = ("queued", "started", "success", "success", "success", "failed", "cancelled")
 
 
-class Writers:
+class Writers(Threads):
     """Threads that write events until they are stopped."""
 
     def __init__(
@@ -28,36 +29,18 @@ class Writers:
         self._sessions = sessions
         self._hosts = hosts
         self._publisher = Publisher(settings)
-        self._over = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._write, args=(random.Random(f"{seed}-{number}"), number))
-            for number in range(threads)
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Write no more."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__([partial(self._write, random.Random(f"{seed}-{number}"), number) for number in range(threads)])
 
     def _write(self, draw: random.Random, number: int) -> None:
         run = number * 1_000_000
-        while not self._over.is_set():
+        while not self.over.is_set():
             run += 1
             try:
                 self._transaction(draw, run)
             except SQLAlchemyError:
                 self.failed += 1
                 time.sleep(0.2)
-            self._over.wait(draw.expovariate(6))
+            self.over.wait(draw.expovariate(6))
 
     def _transaction(self, draw: random.Random, run: int) -> None:
         kind = draw.random()

@@ -1,0 +1,59 @@
+"""A WebSocket of a test that is no coroutine.
+
+The library's client for threads reads and writes a TLS connection in two threads at once, which OpenSSL does not
+allow: about three handshakes in a thousand were never answered (websockets 17.4). The client for asyncio runs here in a
+loop of its own.
+"""
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Origin
+
+
+class Socket:
+    """An open WebSocket."""
+
+    def __init__(self, portal: BlockingPortal, connection: ClientConnection) -> None:
+        self._portal = portal
+        self._connection = connection
+
+    def recv(self, timeout: float) -> str:
+        """Return the next text.
+
+        Raises:
+            TimeoutError: none came within `timeout` seconds.
+            websockets.exceptions.ConnectionClosed: none will come.
+        """
+
+        async def receive() -> str:
+            with anyio.fail_after(timeout):
+                return str(await self._connection.recv())
+
+        return self._portal.call(receive)
+
+    def send(self, text: str) -> None:
+        """Send a text."""
+        self._portal.call(self._connection.send, text)
+
+    def close(self) -> None:
+        """Close in the orderly way."""
+        self._portal.call(self._connection.close)
+
+
+@contextmanager
+def open_socket(url: str, trust: ssl.SSLContext, origin: str | None, headers: dict[str, str]) -> Iterator[Socket]:
+    """Open a WebSocket, and close it behind the block.
+
+    Raises:
+        websockets.exceptions.InvalidStatus: the handshake was refused.
+    """
+    listed = Origin(origin) if origin else None
+    with start_blocking_portal() as portal:
+        opening = connect(url, ssl=trust, origin=listed, additional_headers=headers)
+        with portal.wrap_async_context_manager(opening) as connection:
+            yield Socket(portal, connection)
