@@ -71,7 +71,9 @@ class Settings(BaseSettings):
     permission_recheck_interval: float = Field(
         default=4.0, gt=0, le=5, description="seconds; the comparison itself takes a moment, and five are promised"
     )
-    heartbeat_interval: float = Field(default=15.0, gt=0, description="seconds between heartbeats to a client")
+    heartbeat_interval: float = Field(
+        default=15.0, gt=0, le=15, description="seconds between heartbeats to a client, which gives up after 45 without"
+    )
     replay_limit: int = Field(default=1000, description="events replayed to a client before it is told to resync")
     ring_size: int = Field(default=2000, ge=1, description="events kept in memory for clients that lag")
     client_buffer: int = Field(

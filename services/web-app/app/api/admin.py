@@ -71,6 +71,7 @@ async def _status(instance: Instance) -> dict[str, Any]:
         "reason": state.reason,
         "database": state.database,
         "redis": state.redis,
+        "feed": realtime.pulse().state,
         "clients": len(realtime.manager),
         "users": len(realtime.manager.user_ids),
         "cursor": str(realtime.manager.head) if realtime.manager.head else None,

@@ -11,9 +11,11 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.auth import SignedIn, User, client_address
 from app.api.cursors import parse_cursor
+from app.api.door import through_the_door
 from app.api.instance import CurrentInstance, Instance
-from app.api.problems import not_ready, too_many_connections
+from app.api.problems import ProblemError, not_ready, too_many_connections
 from app.domain.cursor import Cursor
+from app.domain.throttle import counted_as
 from app.realtime.client import QueueClient
 from app.realtime.hub import TooManyConnectionsError
 from app.realtime.service import HistoryChangedError
@@ -39,14 +41,18 @@ class EventStream(Response):
         """Serve the stream. Refusals happen before its first byte."""
         realtime = self._instance.realtime
         user, limit = self._user, self._instance.settings.client_buffer
-        address = client_address(HTTPConnection(scope))
+        address = counted_as(client_address(HTTPConnection(scope)))
         client = QueueClient(user.access.user_id, user.credential, realtime.manager, limit, address)
         try:
-            greeting = await realtime.join(client, user.access, self._since, snapshot=self._snapshot)
+            async with through_the_door(self._instance):
+                greeting = await realtime.join(client, user.access, self._since, snapshot=self._snapshot)
+        except ProblemError as problem:
+            await problem.response()(scope, receive, send)
+            return
         except TooManyConnectionsError as error:
             await too_many_connections(error.whose).response()(scope, receive, send)
             return
-        except HistoryChangedError:
+        except (HistoryChangedError, TimeoutError):
             await not_ready().response()(scope, receive, send)
             return
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 from fastapi import APIRouter, WebSocket
 from sqlalchemy.exc import SQLAlchemyError
@@ -11,9 +11,11 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from app.api.auth import SignedIn, client_address, identify, not_signed_in, origin_allowed, origin_refused
 from app.api.cursors import parse_cursor
+from app.api.door import through_the_door
 from app.api.instance import Instance, get_instance
 from app.api.problems import ProblemError, database_unavailable, is_database_away, not_ready, too_many_connections
 from app.domain.cursor import Cursor
+from app.domain.throttle import counted_as
 from app.realtime.client import CloseCode, QueueClient, SessionCredential
 from app.realtime.hub import ConnectionManager, TooManyConnectionsError
 from app.realtime.inbox import Inbox
@@ -34,13 +36,14 @@ manager = ConnectionManager()  # of this process, which is one instance
 async def websocket(socket: WebSocket) -> None:
     """Serve one socket until either side ends it.
 
-    A refusal is an HTTP answer (401, 403, 429, 503), which a browser shows as a failed connection. Where the server
-    lets go of the transport, this only does the handshake.
+    A refusal is an HTTP answer (401, 403, 429, 503), which a browser shows as a failed connection; at a limit a page is
+    accepted and closed with 4029 instead, so that it can tell its user. Where the server lets go of the transport, this
+    only does the handshake.
     """
     instance = get_instance(socket)
     adopt: Adopt | None = socket.scope["extensions"].pop(ADOPT, None)
     try:
-        async with _through_the_door(instance):
+        async with through_the_door(instance):
             user, since = await _admit(socket, instance)
             client = _make_client(socket, instance, user, bare=adopt is not None)
             snapshot = socket.query_params.get("snapshot") == "true"
@@ -48,7 +51,7 @@ async def websocket(socket: WebSocket) -> None:
     except ProblemError as problem:
         await _refuse(socket, problem)
     except TooManyConnectionsError as error:
-        await _refuse(socket, too_many_connections(error.whose))
+        await _turn_away(socket, too_many_connections(error.whose))
     except HistoryChangedError:
         await _refuse(socket, not_ready())
     except (SQLAlchemyError, OSError) as error:
@@ -64,30 +67,6 @@ async def websocket(socket: WebSocket) -> None:
         except BaseException:
             instance.realtime.manager.disconnect(client)
             raise
-
-
-@contextlib.asynccontextmanager
-async def _through_the_door(instance: Instance) -> AsyncIterator[None]:
-    """Let few handshakes at the database at a time: half of their time is for waiting, and half for the work.
-
-    When a crowd comes back after a fault, those that wait in vain have cost nothing. All let in at once would all run
-    out of time in the middle of their work, and come back, and nobody would ever get in.
-
-    Raises:
-        ProblemError: 503, too many wait.
-        TimeoutError: the work takes too long.
-    """
-    half = instance.settings.handshake_timeout / 2
-    try:
-        async with asyncio.timeout(half):
-            await instance.door.acquire()
-    except TimeoutError as error:
-        raise not_ready() from error
-    try:
-        async with asyncio.timeout(half):
-            yield
-    finally:
-        instance.door.release()
 
 
 async def _admit(socket: WebSocket, instance: Instance) -> tuple[SignedIn, Cursor | None]:
@@ -106,7 +85,8 @@ async def _admit(socket: WebSocket, instance: Instance) -> tuple[SignedIn, Curso
 
 
 def _make_client(socket: WebSocket, instance: Instance, user: SignedIn, *, bare: bool) -> SocketClient | QueueClient:
-    realtime, user_id, address = instance.realtime, user.access.user_id, client_address(socket)
+    realtime, user_id = instance.realtime, user.access.user_id
+    address = counted_as(client_address(socket))
     if bare:
         kind = DeflatedSocketClient if socket.scope["extensions"][DEFLATES] else SocketClient
         return kind(user_id, user.credential, realtime.manager, realtime.wheel, address)
@@ -116,6 +96,16 @@ def _make_client(socket: WebSocket, instance: Instance, user: SignedIn, *, bare:
 async def _refuse(socket: WebSocket, problem: ProblemError) -> None:
     with contextlib.suppress(WebSocketDisconnect, OSError):
         await socket.send_denial_response(problem.response())
+
+
+async def _turn_away(socket: WebSocket, problem: ProblemError) -> None:
+    """Refuse at a limit; a page, which cannot read an HTTP refusal, by a close code."""
+    if "origin" not in socket.headers:
+        await _refuse(socket, problem)
+        return
+    with contextlib.suppress(WebSocketDisconnect, OSError):
+        await socket.accept()
+        await _close(socket, CloseCode.LIMIT)
 
 
 async def _accept(socket: WebSocket, user: SignedIn) -> bool:

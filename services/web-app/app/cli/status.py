@@ -16,7 +16,7 @@ from app.db.engine import make_engine
 from app.utils.redis_client import make_redis
 
 Sockets = Annotated[list[str] | None, typer.Option("--socket", help="Admin socket; all of this host without it.")]
-_COLUMNS = ("instance", "ready", "reason", "database", "redis", "clients", "cursor", "release")
+_COLUMNS = ("instance", "ready", "reason", "database", "redis", "feed", "clients", "cursor", "release")
 
 
 def status(socket: Sockets = None, as_json: AsJson = False) -> None:
@@ -24,7 +24,7 @@ def status(socket: Sockets = None, as_json: AsJson = False) -> None:
     paths = admin_socket.find(socket)
     rows = [_ask(path) for path in paths] or [_this_host()]
     table(rows, _COLUMNS, as_json=as_json)
-    if not all(row["ready"] for row in rows):
+    if not all(row["ready"] and row["feed"] in (None, "live") for row in rows):
         raise SystemExit(1)
 
 

@@ -9,6 +9,7 @@ from app.domain.cursor import Cursor
 
 TASK_UPDATE = "task_update"
 TASK_PROGRESS = "task_progress"
+UNREADABLE = "unreadable"  # stands for a row that fits no schema; nobody is told of it
 
 
 @dataclass(frozen=True, slots=True)

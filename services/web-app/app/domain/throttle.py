@@ -1,4 +1,4 @@
-"""By what the failures of a login are counted."""
+"""By what logins that fail, and connections, are counted."""
 
 import ipaddress
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from app.domain.cursor import Cursor
 from app.domain.digest import Digest, condense, latest_progress
-from app.domain.envelope import StoredEvent
+from app.domain.envelope import UNREADABLE, StoredEvent
 from app.domain.permissions import Access
 from app.realtime import frames
 from app.realtime.client import Client, CloseCode, Credential
@@ -101,8 +101,8 @@ class ConnectionManager:
         """Start from `head`: what follows it will be published. `recent` is what lies just before it, without a gap."""
         self.head = head
         self._ring.restart(recent[0].cursor.sequence - 1 if recent else head.sequence)
-        for event in recent:
-            self._ring.add(event, frames.event_frame(event))
+        for event, frame in _made(recent):
+            self._ring.add(event, frame)
 
     def connect(self, client: Client, access: Access) -> Cursor:
         """Add `client`, to be written to from `greet` on. Return the cursor behind which it will get every event.
@@ -133,9 +133,13 @@ class ConnectionManager:
         """Write `opening` and the events that `client` missed up to the sequence `until`, and go on from there."""
         if client.closing is not None:
             return
+        member = self._member(client)
+        if member is None:
+            return
         client.behind = missed[0].cursor.sequence - 1 if missed else until
         client.write(Batch(opening))
-        if self._write_missed(client, self._encoded(missed)):
+        # The rights are those of now: they may have changed while what was missed was being read.
+        if self._write_missed(client, self._encoded(missed, member)):
             client.behind = until
             self.catch_up(client)
 
@@ -170,12 +174,14 @@ class ConnectionManager:
 
         With `merge`, each user's updates become a digest where enough of them follow each other.
         """
-        made = [frames.event_frame(event) for event in events]
-        for event, frame in zip(events, made, strict=True):
+        entries = _made(events)
+        # Made before the head moves: what fails here is tried again, and not skipped.
+        shares = self._shares(entries, MERGE_FROM if merge else math.inf)
+        for event, frame in entries:
             self._ring.add(event, frame)
         self.head = events[-1].cursor
-        self.counters.events += len(events)
-        for member, batch in self._shares(events, made, MERGE_FROM if merge else math.inf):
+        self.counters.events += len(entries)
+        for member, batch in shares:
             self._write(member, batch)
         for client in tuple(self._ahead):
             self.catch_up(client)
@@ -278,8 +284,7 @@ class ConnectionManager:
         member = self._member(client)
         if member is None:
             return False
-        seen = [event for event in events if member.access.may_see(event.host_id)]
-        if not self._write_missed(client, self._encoded(seen)):
+        if not self._write_missed(client, self._encoded(events, member)):
             return False
         if events:
             client.behind = events[-1].cursor.sequence
@@ -307,11 +312,15 @@ class ConnectionManager:
         self._ahead.discard(client)
         member.live.add(client)
 
-    def _encoded(self, events: Sequence[StoredEvent]) -> list[tuple[StoredEvent, Frame]]:
-        """Encode `events`, but for those that are kept as everybody got them."""
+    def _encoded(self, events: Sequence[StoredEvent], member: _Member) -> list[tuple[StoredEvent, Frame]]:
+        """Encode what a user may see of `events`, but for those that are kept as everybody got them."""
         after = events[0].cursor.sequence - 1 if events else self._sequence
         kept = {event.cursor.sequence: frame for event, frame in self._ring.after(after)}
-        return [(event, kept.get(event.cursor.sequence) or frames.event_frame(event)) for event in events]
+        return [
+            (event, kept.get(event.cursor.sequence) or frames.event_frame(event))
+            for event in events
+            if event.type != UNREADABLE and member.access.may_see(event.host_id)
+        ]
 
     def _write_missed(self, client: Client, entries: Sequence[tuple[StoredEvent, Frame]]) -> bool:
         """Write in chunks, noting how far `client` is; say whether all of it could be written."""
@@ -332,28 +341,27 @@ class ConnectionManager:
             self._audiences[host_id] = audience
         return audience
 
-    def _shares(
-        self, events: Sequence[StoredEvent], made: Sequence[Frame], merge_from: float
-    ) -> Iterator[tuple[_Member, Batch]]:
-        """Say what each user gets of `events`; users who may see the same share one batch."""
+    def _shares(self, entries: Sequence[tuple[StoredEvent, Frame]], merge_from: float) -> list[tuple[_Member, Batch]]:
+        """Say what each user gets of `entries`; users who may see the same share one batch."""
         seen: dict[_Member, list[int]] = {}
-        for index, event in enumerate(events):
+        for index, (event, _) in enumerate(entries):
             for member in self._audience(event.host_id):
                 seen.setdefault(member, []).append(index)
         batches: dict[tuple[int, ...], Batch] = {}
-        for member, indexes in seen.items():
-            share = tuple(indexes)
-            batch = batches.get(share)
-            if batch is None:
-                entries = [(events[index], made[index]) for index in share]
-                batch = batches[share] = Batch(_shed(entries, merge_from))
-            yield member, batch
+        for share in map(tuple, seen.values()):
+            if share not in batches:
+                batches[share] = Batch(_shed([entries[index] for index in share], merge_from))
+        return [(member, batches[tuple(indexes)]) for member, indexes in seen.items()]
 
     def _write(self, member: _Member, batch: Batch) -> None:
         # A copy: a client whose buffer gets full leaves the set.
         for client in tuple(member.live):
             client.write(batch)
         self.counters.deliveries += len(member.live) * len(batch.frames)
+
+
+def _made(events: Sequence[StoredEvent]) -> list[tuple[StoredEvent, Frame]]:
+    return [(event, frames.event_frame(event)) for event in events if event.type != UNREADABLE]
 
 
 def _newest(entries: Sequence[tuple[StoredEvent, Frame]]) -> Sequence[tuple[StoredEvent, Frame]]:

@@ -41,9 +41,12 @@ class ManualGate:
             return "too many in a second"
         try:
             TaskUpdate.model_validate(message)
+            frames.manual_frame(message)
         except ValidationError as error:
             places = sorted({".".join(map(str, item["loc"])) or "message" for item in error.errors()})
             return f"does not fit the schema at {', '.join(places[:5])}"
+        except TypeError:
+            return "nested too deeply"
         return None
 
     def _take(self) -> bool:

@@ -14,6 +14,7 @@ from app.domain.cursor import Cursor
 from app.domain.digest import is_urgent
 from app.domain.envelope import StoredEvent
 from app.realtime.hub import ConnectionManager
+from app.realtime.sound import sound
 
 BATCH = 500  # rows read at a time
 BURST = 100  # rows joined into one write per client; between them the loop turns
@@ -86,6 +87,7 @@ class LogReader:
                     async with asyncio.timeout(self._pause()):
                         await self._wake.wait()
         finally:
+            self.failing = True  # whoever goes on asks first whether it is the same history
             await self._tail.close()
 
     def _pause(self) -> float:
@@ -104,6 +106,8 @@ class LogReader:
             self.failing = True
             await self._forward()
         else:
+            if self.failing:
+                log.info("The event log is read, from %s on", self._manager.head)
             self.failing = False
             self.read_at = time.monotonic()
 
@@ -115,7 +119,7 @@ class LogReader:
             # Clients of the process before this one come back, and ask for what happened meanwhile.
             size = self._manager.limits.ring_size
             epoch, rows = await self._tail.read(now.sequence - size, size)
-            recent = [event for event in rows if event.cursor.sequence <= now.sequence]
+            recent = [event for event in sound(rows) if event.cursor.sequence <= now.sequence]
             self._manager.begin(now, recent if epoch == now.epoch else ())
         elif now.epoch != known.epoch or now.sequence < known.sequence:
             self._restart(now)
@@ -129,6 +133,7 @@ class LogReader:
         if epoch != known.epoch:
             self._restart(await self._tail.head())
             return True
+        events = sound(events)
         self._storm.count(len(events))
         if not self._held:
             self._held_since, self._merges = time.monotonic(), False

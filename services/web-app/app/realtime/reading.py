@@ -38,7 +38,12 @@ class Goodbye:
     payload: bytes
 
 
-Received = Message | Ping | Goodbye
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """A frame that asks for nothing: a pong, or a part of a message."""
+
+
+Received = Message | Ping | Goodbye | Nothing
 
 
 class Reader:
@@ -60,22 +65,21 @@ class Reader:
         return not self._rest and self._opcode is None
 
     def feed(self, data: bytes) -> Iterator[Received]:
-        """Yield what is whole by now.
+        """Yield what each frame that is whole by now amounts to.
 
         Raises:
             BadFrame: the bytes are no WebSocket frames of a client, no UTF-8, or a message that is too long.
         """
         stream = StreamReader()
-        stream.feed_data(self._rest + data)
+        data = self._rest + data
+        stream.feed_data(data)
         while True:
-            whole = bytes(stream.buffer)
+            left = len(stream.buffer)
             frame = self._next_frame(stream)
             if frame is None:
-                self._rest = whole
+                self._rest = data[len(data) - left :]
                 return
-            received = self._take(frame)
-            if received is not None:
-                yield received
+            yield self._take(frame)
 
     def _next_frame(self, stream: StreamReader) -> Frame | None:
         try:
@@ -89,18 +93,18 @@ class Reader:
             raise BadFrame(CloseCode.PROTOCOL_ERROR) from error
         return None
 
-    def _take(self, frame: Frame) -> Received | None:
+    def _take(self, frame: Frame) -> Received:
         match frame.opcode:
             case Opcode.PING:
                 return Ping(bytes(frame.data))
             case Opcode.PONG:
-                return None
+                return Nothing()
             case Opcode.CLOSE:
                 return _goodbye(bytes(frame.data))
             case _:
                 return self._assemble(frame)
 
-    def _assemble(self, frame: Frame) -> Message | None:
+    def _assemble(self, frame: Frame) -> Message | Nothing:
         if (frame.opcode is Opcode.CONT) == (self._opcode is None):
             raise BadFrame(CloseCode.PROTOCOL_ERROR)
         opcode = self._opcode or frame.opcode
@@ -109,7 +113,7 @@ class Reader:
             raise BadFrame(CloseCode.MESSAGE_TOO_BIG)
         if not frame.fin:
             self._opcode = opcode
-            return None
+            return Nothing()
         body = bytes(self._body)
         self._opcode = None
         self._body.clear()

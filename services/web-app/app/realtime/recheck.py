@@ -14,6 +14,7 @@ from app.domain.permissions import Access
 from app.realtime.client import Credential, SessionCredential, TokenCredential
 from app.realtime.hub import ConnectionManager
 
+AGAIN = 0.5  # seconds until the next comparison when one failed
 log = logging.getLogger(__name__)
 
 
@@ -24,17 +25,20 @@ async def recheck_permissions(
 
     An open socket is not a request: a session that is idle for `idle` seconds ends, and its sockets with it.
     """
+    pause = interval
     while True:
-        await asyncio.sleep(interval)
+        await asyncio.sleep(pause)
+        pause = interval
         if not len(manager):
             continue
         try:
-            async with sessions() as session:
+            async with asyncio.timeout(interval), sessions() as session:
                 accesses, ended = await session.run_sync(
                     _compare, {client.credential for client in manager.clients()}, list(manager.user_ids), idle
                 )
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
             log.warning("Cannot compare permissions (%s); trying on", type(error).__name__)
+            pause = min(interval, AGAIN)
         else:
             manager.refresh(accesses, ended)
 

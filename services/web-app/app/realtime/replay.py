@@ -7,8 +7,9 @@ from sqlalchemy.orm import Session
 from app.db.events import head, oldest_sequence, read_events
 from app.domain.cursor import Cursor
 from app.domain.digest import latest_progress
-from app.domain.envelope import StoredEvent
+from app.domain.envelope import UNREADABLE, StoredEvent
 from app.domain.permissions import Access
+from app.realtime.sound import sound
 
 
 class ResyncRequiredError(Exception):
@@ -52,15 +53,19 @@ def replay(
         raise ResyncRequiredError("other_epoch")
     if since.sequence > now.sequence:
         raise ResyncRequiredError("unknown_cursor")
-    if since.sequence < oldest_sequence(session) - 1:
-        raise ResyncRequiredError("too_old")
     epoch, rows = read_events(session, (known or since).sequence, limit + 1)
     if epoch != now.epoch:
         raise ResyncRequiredError("other_epoch")
+    if since.sequence < oldest_sequence(session) - 1:  # asked after the rows: none of them can be missing then
+        raise ResyncRequiredError("too_old")
     missed = [event for event in rows if until is None or event.cursor.sequence <= until.sequence]
     if len(missed) > limit:
         raise ResyncRequiredError("too_many")
     return Replay(
-        events=latest_progress([event for event in missed if access.may_see(event.host_id)]),
+        events=latest_progress([event for event in sound(missed) if _may_get(access, event)]),
         until=missed[-1].cursor if missed else known or since,
     )
+
+
+def _may_get(access: Access, event: StoredEvent) -> bool:
+    return event.type != UNREADABLE and access.may_see(event.host_id)

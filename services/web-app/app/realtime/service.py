@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
@@ -31,6 +30,7 @@ from app.realtime.manual import ManualGate
 from app.realtime.reader import BATCH, LogReader
 from app.realtime.recheck import recheck_permissions
 from app.realtime.replay import Replay, ResyncRequiredError, replay
+from app.realtime.sound import sound
 from app.realtime.wheel import Wheel
 from app.utils.notification_service.subscriber import NotificationSubscriber
 
@@ -189,28 +189,32 @@ class Realtime:
     def _lags(self, client: Client) -> None:
         """Catch up a client that is further behind than the ring reaches."""
         if client not in self._catching_up:
-            task = asyncio.create_task(self._catch_up(client), name="catch up")
-            self._catching_up[client] = task
-            task.add_done_callback(lambda _: self._catching_up.pop(client, None))
+            self._catching_up[client] = asyncio.create_task(self._catch_up(client), name="catch up")
 
     async def _catch_up(self, client: Client) -> None:
-        while client.behind is not None:
+        try:
+            await self._feed_from_log(client)
+        except Exception as error:  # noqa: BLE001  (whatever it was: the client comes back with its cursor)
+            log.warning("Cannot catch up a client from the event log (%s); closing it", type(error).__name__)
+            client.close(CloseCode.TOO_SLOW)
+        finally:
+            # Off the record without a pause: from here on the client's next lag begins a new task.
+            del self._catching_up[client]
+        self.manager.catch_up(client)
+
+    async def _feed_from_log(self, client: Client) -> None:
+        """Write what `client` lacks, until its buffer is full or the end of the log is reached."""
+        going = True
+        while going and client.behind is not None:
             known = self.manager.head
-            try:
-                async with self._sessions() as session:
-                    epoch, complete, rows = await session.run_sync(_read_on, client.behind)
-            except (SQLAlchemyError, OSError) as error:
-                log.warning("Cannot catch up a client from the event log (%s); closing it", type(error).__name__)
-                client.close(CloseCode.TOO_SLOW)
-                return
+            async with self._sessions() as session:
+                epoch, complete, rows = await session.run_sync(_read_on, client.behind)
             if known is None or epoch != known.epoch or not complete:
                 client.close(CloseCode.TOO_SLOW)  # it comes back with its cursor, and is told to load anew
                 return
-            if not self.manager.feed(client, rows):
-                return
-            if len(rows) < BATCH:
-                # On the next turn, when this task is no longer on record.
-                asyncio.get_running_loop().call_soon(self.manager.catch_up, client)
+            going = self.manager.feed(client, rows)
+            if going and len(rows) < BATCH:
+                client.behind = max(client.behind, known.sequence)
                 return
 
     async def drain(self, seconds: float) -> int:
@@ -285,9 +289,9 @@ class Realtime:
 
 def _read_on(session: Session, after: int) -> tuple[str, bool, list[StoredEvent]]:
     """Return the epoch, whether the log still has everything after `after`, and the next rows."""
-    complete = after >= oldest_sequence(session) - 1
     epoch, rows = read_events(session, after, BATCH)
-    return epoch, complete, rows
+    complete = after >= oldest_sequence(session) - 1  # asked after the rows: none of them can be missing then
+    return epoch, complete, sound(rows)
 
 
 async def _for_ever(name: str, job: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -21,6 +21,7 @@ ABORT = "vuls.abort"  # ASGI extension of the same server: cuts an HTTP connecti
 DEFLATES = "vuls.deflates"  # and this one: whether compression was agreed upon
 ADOPT = "vuls.adopt"  # ASGI extension of a server that lets go of a transport; see app.server.protocol
 GOODBYE_SECONDS = 5.0  # until a peer that does not read its close is cut off
+FRAMES = 20  # pieces and control frames between two pings, for each message of a window that a client may send
 _PING = bytes(Frame(Opcode.PING, b"").serialize(mask=False))
 
 
@@ -38,7 +39,7 @@ class SocketClient(Client, asyncio.Protocol):
         self._connections: set[asyncio.Protocol] | None = None
         self._inbox: Inbox | None = None
         self._reader: reading.Reader | None = None
-        self._heard = True
+        self._heard = 1  # reads and frames since the last ping
 
     def attach(self, transport: asyncio.Transport, connections: set[asyncio.Protocol], limit: int) -> None:
         """Take over `transport`, whose buffer is full at `limit` bytes; `connections` is what the server shuts down."""
@@ -66,17 +67,21 @@ class SocketClient(Client, asyncio.Protocol):
         if not self._heard:
             transport.abort()
             return
-        self._heard = False
+        self._heard = 0
         transport.write(_PING)
 
     def data_received(self, data: bytes) -> None:
         """Take what the peer sent."""
-        self._heard = True
         if self._leaving or not data:
             return
+        self._heard += 1
         reader = self._reader or self._new_reader()
         try:
             for received in reader.feed(data):
+                self._heard += 1
+                if self._heard > self.home.limits.messages_per_window * FRAMES:
+                    self.close(CloseCode.ABUSE)
+                    return
                 self._receive(received)
                 if self._leaving:
                     return

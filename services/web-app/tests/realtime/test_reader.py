@@ -11,7 +11,7 @@ import pytest
 
 from app.db.log_tail import LogTail
 from app.domain.cursor import Cursor
-from app.domain.envelope import StoredEvent
+from app.domain.envelope import StoredEvent, task_update_data
 from app.realtime import reader
 from app.realtime.hub import ConnectionManager
 from app.realtime.reader import LogReader
@@ -31,7 +31,7 @@ class Log:
     def happens(self, *statuses: str) -> None:
         for status in statuses:
             sequence = len(self.rows) + 1
-            data = {"task_run_id": sequence, "status": status, "result_data": {}}
+            data = task_update_data(1, sequence, status, "a scan", {}, datetime.now(UTC))
             self.rows.append(StoredEvent(Cursor(EPOCH, sequence), "task_update", None, data, datetime.now(UTC)))
 
     async def head(self) -> Cursor:
@@ -57,6 +57,13 @@ class Hub(ConnectionManager):
     def publish(self, events: Any, *, merge: bool = False) -> None:
         super().publish(events, merge=merge)
         self.published += [(event.cursor.sequence, merge) for event in events]
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -154,3 +161,32 @@ async def test_the_beginning_remembers_what_was_just_before() -> None:
     assert hub.published == []
     assert recent is not None
     assert [event.cursor.sequence for event in recent] == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("type_", "data"),
+    [
+        ("task_update", {}),
+        ("task_update", []),
+        ("task_update", {"task_run_id": 1, "status": "success"}),
+        ("task_update", {"result_data": {"high": "many"}}),
+        ("task_update", {"result_data": {"deep": nested(300)}}),
+        ("surprise", {}),
+    ],
+    ids=["nothing", "a list", "half of it", "a word for a number", "too deep", "unknown type"],
+)
+async def test_a_row_that_fits_no_schema_is_passed_over(
+    caplog: pytest.LogCaptureFixture, type_: str, data: dict[str, Any]
+) -> None:
+    log, hub = Log(), Hub()
+    async with reading(log, hub) as made:
+        log.happens("success", "success", "success")
+        bad = log.rows[1]
+        whole = bad.data | data if "result_data" in data else data
+        log.rows[1] = StoredEvent(bad.cursor, type_, None, whole, bad.created_at)
+        await read_again(log, made)
+        assert hub.head == Cursor(EPOCH, 3)
+        recent = hub.recent(Cursor(EPOCH, 0))
+    assert recent is not None
+    assert [(event.cursor.sequence, event.type) for event in recent] == [(1, "task_update"), (3, "task_update")]
+    assert f"Passed over {EPOCH}-2 in the event log" in caplog.text

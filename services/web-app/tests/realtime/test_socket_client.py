@@ -150,3 +150,16 @@ def test_the_wheel_spreads_its_members() -> None:
     for _ in range(TURN - 1):
         turning.advance()
     assert sorted(checked) == list(range(2 * TURN))
+
+
+@pytest.mark.parametrize(
+    "frame", [PONG, b"\x89\x80\x00\x00\x00\x00", b"\x01\x80\x00\x00\x00\x00"], ids=["pong", "ping", "part"]
+)
+async def test_a_flood_of_frames_that_are_no_messages_ends_the_connection(connected: Connected, frame: bytes) -> None:
+    connected.client.data_received(PONG * 500)
+    connected.turn()
+    assert not connected.transport.ended, "so many are nothing unusual"
+    following = frame if frame[0] != 1 else b"\x00" + frame[1:]
+    connected.client.data_received(frame + following * 100_000)
+    assert connected.client.closing is CloseCode.ABUSE
+    assert connected.transport.ended == ["closed"]

@@ -52,9 +52,10 @@ class NotificationSubscriber:
                 if self.connected or attempt == 0:
                     log.warning("Redis notification subscriber lost its link (%s); trying on", type(error).__name__)
                 attempt = 0 if self.connected else attempt + 1
-            if self.connected:
-                self.connected = False
-                self._on_wake()
+            finally:
+                if self.connected:
+                    self.connected = False
+                    self._on_wake()
             # Full jitter: after an outage the instances do not come back in step.
             await asyncio.sleep(random.uniform(0.1, min(MAX_DELAY, 0.25 * 2 ** min(attempt, 6))))  # noqa: S311
 

@@ -1,0 +1,38 @@
+"""Rows of the event log that no reader could be given: passed over by everybody, with a line in the log."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import orjson
+from pydantic import ValidationError
+
+from app.domain.envelope import TASK_PROGRESS, TASK_UPDATE, UNREADABLE, StoredEvent, envelope
+from app.realtime.messages import TaskProgress, TaskUpdate
+
+_MODELS: dict[str, type[TaskUpdate | TaskProgress]] = {TASK_UPDATE: TaskUpdate, TASK_PROGRESS: TaskProgress}
+log = logging.getLogger(__name__)
+
+
+def sound(events: Sequence[StoredEvent]) -> list[StoredEvent]:
+    """Return `events` with those made `UNREADABLE` that do not fit the protocol.
+
+    Whoever may write to the log could write anything; one such row must not end the feed, nor reach a client. It keeps
+    its cursor, so that reading goes on behind it.
+    """
+    return [event if _fits(event) else replace(event, type=UNREADABLE, data={}) for event in events]
+
+
+def _fits(event: StoredEvent) -> bool:
+    model = _MODELS.get(event.type)
+    try:
+        message = envelope(event)
+        if model is not None and orjson.dumps(message) and model.model_validate(message):
+            return True
+        problem = f"of the unknown type {event.type[:40]!r}"
+    except ValidationError as error:
+        problem = f"wrong at {', '.join(sorted({'.'.join(map(str, item['loc'])) for item in error.errors()})[:5])}"
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = f"not to be encoded ({error})"
+    log.error("Passed over %s in the event log: it is %s. Nobody is told of it.", event.cursor, problem)
+    return False
