@@ -3,9 +3,10 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, LargeBinary, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from app.db.arrays import one_of
 from app.db.models import LoginFailure, UserSession
 
 TOUCH_EVERY = timedelta(seconds=60)  # `last_seen_at` is this coarse, so that reading does not write each time
@@ -46,7 +47,11 @@ def use_session(session: Session, token_hash: bytes, idle: int) -> int | None:
 def live_sessions(session: Session, token_hashes: Collection[bytes], idle: int) -> set[bytes]:
     """Return those of `token_hashes` whose sessions have not ended."""
     return set(
-        session.scalars(select(UserSession.token_hash).where(UserSession.token_hash.in_(token_hashes), *_alive(idle)))
+        session.scalars(
+            select(UserSession.token_hash).where(
+                UserSession.token_hash == one_of(token_hashes, LargeBinary), *_alive(idle)
+            )
+        )
     )
 
 

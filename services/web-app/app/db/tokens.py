@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.db.arrays import one_of
 from app.db.models import ApiToken, User
 
 
@@ -47,7 +48,7 @@ def use_token(session: Session, token_hash: bytes) -> tuple[int, int] | None:
 
 def live_tokens(session: Session, token_ids: Collection[int]) -> set[int]:
     """Return those of `token_ids` that are neither revoked nor expired."""
-    return set(session.scalars(select(ApiToken.id).where(ApiToken.id.in_(token_ids), *_alive())))
+    return set(session.scalars(select(ApiToken.id).where(ApiToken.id == one_of(token_ids, BigInteger), *_alive())))
 
 
 def list_tokens(session: Session, after: int | None = None, limit: int = 100) -> Sequence[ListedToken]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import BigInteger, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, selectinload
 
+from app.db.arrays import one_of
 from app.db.groups import groups_by_name
 from app.db.models import HostGroupMember, User, UserGroup, UserSession
 from app.domain.permissions import Access, Role
@@ -88,7 +89,7 @@ def load_accesses(session: Session, user_ids: Collection[int]) -> dict[int, Acce
         )
         .outerjoin(UserGroup, UserGroup.user_id == User.id)
         .outerjoin(HostGroupMember, HostGroupMember.group_id == UserGroup.group_id)
-        .where(User.id.in_(user_ids), User.disabled.is_(False))
+        .where(User.id == one_of(user_ids, BigInteger), User.disabled.is_(False))
         .group_by(User.id)
     )
     return {

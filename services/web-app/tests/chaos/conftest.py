@@ -34,7 +34,7 @@ GENEROUS = {
     "connections_per_user": 20_000,
     "connections_per_address": 20_000,
     "replay_limit": 20_000,
-    "ring_size": 50,  # so that whoever lags is caught up from the log
+    "ring_size": 20_000,
     "digest_rate": 50,
 }
 
