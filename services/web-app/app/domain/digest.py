@@ -1,10 +1,11 @@
 """What is shed when much happens at once: older progress, and details of what needs nobody's attention."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from app.domain.cursor import Cursor
-from app.domain.envelope import TASK_PROGRESS, TASK_UPDATE, StoredEvent
+from app.domain.envelope import TASK_PROGRESS, TASK_UPDATE, StoredEvent, as_count
 
 STATUSES = ("queued", "started", "success", "cancelled")  # those that may be merged; a failure comes alone
 VERDICTS = ("assessed", "not_assessed")
@@ -23,9 +24,9 @@ class Digest:
 
 def may_be_merged(event: StoredEvent) -> bool:
     """Tell whether an update may be counted instead of shown: nothing failed, nothing critical was found."""
-    if event.type != TASK_UPDATE or event.data.get("status") not in STATUSES:
+    if event.type != TASK_UPDATE or event.data.get("status") not in STATUSES or _run_id(event) is None:
         return False
-    return not event.data.get("result_data", {}).get("critical")
+    return not _result(event).get("critical")
 
 
 def is_urgent(event: StoredEvent) -> bool:
@@ -38,13 +39,14 @@ def latest_progress(events: Sequence[StoredEvent]) -> list[StoredEvent]:
     told: set[int] = set()
     kept = []
     for event in reversed(events):
-        run_id = event.data.get("task_run_id")
-        if event.type == TASK_PROGRESS:
-            if run_id in told:
-                continue
-            told.add(event.data["task_run_id"])
-        elif event.type == TASK_UPDATE and event.data.get("status") in _FINAL:
-            told.add(event.data["task_run_id"])
+        run_id = _run_id(event)
+        if run_id is not None:
+            if event.type == TASK_PROGRESS:
+                if run_id in told:
+                    continue
+                told.add(run_id)
+            elif event.type == TASK_UPDATE and event.data.get("status") in _FINAL:
+                told.add(run_id)
         kept.append(event)
     kept.reverse()
     return kept
@@ -68,6 +70,17 @@ def condense(events: Sequence[StoredEvent], at_least: float) -> list[StoredEvent
     return condensed + _merged(row, at_least)
 
 
+# What our own code stores fits the schema; a worker's database role can store what it likes, and must not stop readers.
+def _run_id(event: StoredEvent) -> int | None:
+    run_id = event.data.get("task_run_id")
+    return run_id if type(run_id) is int else None
+
+
+def _result(event: StoredEvent) -> Mapping[str, Any]:
+    result = event.data.get("result_data")
+    return result if isinstance(result, Mapping) else {}
+
+
 def _merged(row: Sequence[StoredEvent], at_least: float) -> list[StoredEvent | Digest]:
     places = [place for place, event in enumerate(row) if may_be_merged(event)]
     if len(places) < at_least:
@@ -80,13 +93,13 @@ def _merged(row: Sequence[StoredEvent], at_least: float) -> list[StoredEvent | D
 def _count(updates: Sequence[StoredEvent]) -> Digest:
     counts = dict.fromkeys(("events", *STATUSES, *VERDICTS, "vulnerabilities", *SEVERITIES), 0)
     for update in updates:
-        result = update.data.get("result_data", {})
+        result = _result(update)
         counts["events"] += 1
         counts[update.data["status"]] += 1
         if result.get("verdict") in VERDICTS:
             counts[result["verdict"]] += 1
         for name in ("vulnerabilities", *SEVERITIES):
-            counts[name] += result.get(name) or 0
+            counts[name] += as_count(result.get(name))
     counts["hosts"] = len({update.host_id for update in updates} - {None})
     first = updates[0].cursor
     return Digest(Cursor(first.epoch, first.sequence - 1), updates[-1].cursor, counts)

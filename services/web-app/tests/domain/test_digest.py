@@ -17,6 +17,10 @@ def update(sequence: int, status: str = "success", run: int = 0, host: int | Non
     return StoredEvent(Cursor("e", sequence), "task_update", host, data, datetime.now(UTC))
 
 
+def raw(sequence: int, data: dict[str, Any], type_: str = "task_update") -> StoredEvent:
+    return StoredEvent(Cursor("e", sequence), type_, 1, data, datetime.now(UTC))
+
+
 def progress(sequence: int, run: int) -> StoredEvent:
     return StoredEvent(Cursor("e", sequence), "task_progress", 1, {"task_run_id": run}, datetime.now(UTC))
 
@@ -72,13 +76,43 @@ def test_fewer_stay_as_they_are() -> None:
         update(3, critical=1),
         update(3, "unheard of"),
         StoredEvent(Cursor("e", 3), "notice", None, {}, datetime.now(UTC)),
+        raw(3, {"status": "success"}),
+        raw(3, {"status": "success", "task_run_id": "7"}),
     ],
-    ids=["failed", "critical", "unknown status", "another type"],
+    ids=["failed", "critical", "unknown status", "another type", "no run", "a run without a number"],
 )
 def test_what_is_urgent_comes_alone_and_in_its_place(urgent: StoredEvent) -> None:
     assert is_urgent(urgent)
     items = condense([update(1), update(2), urgent, update(4), update(5)], at_least=2)
     assert sequences(items) == [(0, 2), 3, (3, 5)]
+
+
+@pytest.mark.parametrize("odd", ["many", 1.5, -1, True, [], {}, None, 10**30])
+def test_counters_that_are_no_numbers_count_as_nothing(odd: Any) -> None:
+    (digest,) = condense([update(1, high=odd, low=odd, verdict=odd), update(2, high=2, low=1)], at_least=2)
+    assert isinstance(digest, Digest)
+    assert (digest.counts["high"], digest.counts["low"], digest.counts["success"]) == (2, 1, 2)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+DATA = st.dictionaries(
+    st.sampled_from(["task_run_id", "status", "result_data"]),
+    ANYTHING
+    | st.sampled_from([*STATUSES, "failed"])
+    | st.integers(1, 3)
+    | st.dictionaries(st.sampled_from(["critical", "high", "verdict"]), ANYTHING, max_size=3),
+    max_size=3,
+)
+
+
+@given(st.lists(st.tuples(DATA, st.sampled_from(["task_update", "task_progress", "notice"])), max_size=6))
+def test_nothing_that_stands_in_the_log_raises(rows: list[tuple[dict[str, Any], str]]) -> None:
+    items = condense([raw(place, data, type_) for place, (data, type_) in enumerate(rows, start=1)], at_least=1)
+    assert all(0 <= count < 2**53 for item in items if isinstance(item, Digest) for count in item.counts.values())
 
 
 def test_only_the_latest_progress_of_a_run_stays_and_none_of_a_run_that_ended() -> None:
