@@ -7,6 +7,7 @@ import typer
 
 from app.cli.connection import explained
 from app.cli.output import AsJson, answer, fail
+from app.domain.envelope import BadEventError
 
 
 def notify(
@@ -20,7 +21,7 @@ def notify(
     """Send a notification to every open browser of those who may see all hosts."""
     try:
         result_data: Any = json.loads(data)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         fail(f"--data is not JSON: {error}", """write it like --data '{"test": "data"}'""")
     if not isinstance(result_data, dict):
         fail("--data is not a JSON object", """write it like --data '{"test": "data"}'""")
@@ -29,6 +30,8 @@ def notify(
     try:
         with explained():
             message = send_task_notification(task_id, run_id, status, name, result_data)
+    except BadEventError as error:
+        fail(str(error), "correct the options; `vulsctl notify --help` lists them")
     except ValueError as error:
         fail(str(error), "name one of them")
     answer(message | {"changed": True}, f"Sent {message['id']}.", as_json=as_json)

@@ -1,21 +1,24 @@
 """The event log: written with what it tells of, numbered as the transaction commits, read in that order."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, text, true
+import orjson
+from sqlalchemy import Text, cast, func, select, text, true, update
 from sqlalchemy.orm import Session
 
 from app.db.models import Event, EventEpoch, EventFloor
 from app.domain.cursor import Cursor
-from app.domain.envelope import StoredEvent
+from app.domain.envelope import UNREADABLE, StoredEvent, check_event
 
-# One statement, so that the epoch and the rows are of one snapshot; without rows it still gives the epoch.
+# One statement, so that the epoch and the rows are of one snapshot; without rows it still gives the epoch. Data comes
+# as text: a driver that decodes it would give up the whole answer for one row.
 READ = """
     SELECT p.epoch, e.seq, e.type, e.host_id, e.data, e.created_at
       FROM event_epoch p
       LEFT JOIN LATERAL (
-          SELECT seq, type, host_id, data, created_at FROM event WHERE seq > {after} ORDER BY seq LIMIT {limit}
+          SELECT seq, type, host_id, data::text, created_at FROM event WHERE seq > {after} ORDER BY seq LIMIT {limit}
       ) e ON true
      ORDER BY e.seq
 """
@@ -24,7 +27,12 @@ _READ, _HEAD = text(READ.format(after=":after", limit=":limit")), text(HEAD)
 
 
 def record_event(session: Session, type_: str, host_id: int | None, data: dict[str, Any]) -> Event:
-    """Add an event to the caller's transaction. It gets its sequence when that commits."""
+    """Add an event to the caller's transaction. It gets its sequence when that commits.
+
+    Raises:
+        BadEventError: `data` does not fit the messages of this type.
+    """
+    check_event(type_, data)
     event = Event(type=type_, host_id=host_id, data=data)
     session.add(event)
     session.flush()
@@ -34,17 +42,30 @@ def record_event(session: Session, type_: str, host_id: int | None, data: dict[s
 def read_rows(rows: Sequence[tuple[Any, ...]]) -> tuple[str, list[StoredEvent]]:
     """Return what READ has found: the epoch, and the events.
 
+    A row whose data cannot be decoded stands there as an event of the type UNREADABLE without data: whoever reads
+    passes over it, and its cursor counts.
+
     Raises:
         RuntimeError: not even the epoch is there.
     """
     if not rows:
         raise RuntimeError("the database has no epoch: run `vulsctl db upgrade`")
     events = [
-        StoredEvent(Cursor(epoch, sequence), type_, host_id, data, created_at)
+        _decoded(Cursor(epoch, sequence), type_, host_id, data, created_at)
         for epoch, sequence, type_, host_id, data, created_at in rows
         if sequence is not None
     ]
     return rows[0][0], events
+
+
+def _decoded(cursor: Cursor, type_: str, host_id: int | None, data: str, created_at: datetime) -> StoredEvent:
+    try:
+        decoded = orjson.loads(data)
+    except orjson.JSONDecodeError:  # jsonb holds more than its readers: numbers of any size, levels without end
+        decoded = None
+    if isinstance(decoded, dict):
+        return StoredEvent(cursor, type_, host_id, decoded, created_at)
+    return StoredEvent(cursor, UNREADABLE, host_id, {}, created_at)
 
 
 def load_event(session: Session, event_pk: int) -> StoredEvent:
@@ -53,7 +74,7 @@ def load_event(session: Session, event_pk: int) -> StoredEvent:
     Raises:
         sqlalchemy.exc.NoResultFound: it is not committed, or not this role's to see.
     """
-    columns = (EventEpoch.epoch, Event.seq, Event.type, Event.host_id, Event.data, Event.created_at)
+    columns = (EventEpoch.epoch, Event.seq, Event.type, Event.host_id, cast(Event.data, Text), Event.created_at)
     query = select(*columns).join_from(Event, EventEpoch, true()).where(Event.id == event_pk, Event.seq.is_not(None))
     row = session.execute(query).one()
     return read_rows([tuple(row)])[1][0]
@@ -76,7 +97,22 @@ def oldest_sequence(session: Session) -> int:
     return session.execute(select(EventFloor.seq)).scalar_one()
 
 
-def maintain(session: Session, keep_days: int) -> int:
-    """Make room for the coming weeks and drop those that ended `keep_days` ago; return how many went."""
-    dropped: int = session.execute(select(func.event_maintain(keep_days))).scalar_one()
+def maintain(session: Session, keep_days: int) -> int | None:
+    """Make room for the coming weeks and drop those that ended `keep_days` ago; return how many went.
+
+    None: others hold what that takes a lock of, and it was left for the next time.
+    """
+    dropped: int | None = session.execute(select(func.event_maintain(keep_days))).scalar_one()
     return dropped
+
+
+def begin_epoch(session: Session) -> tuple[str, str]:
+    """Declare that history is another one from here on; return the epochs before and now.
+
+    Needs the rights of the schema's owner. Every reader notices with its next read.
+    """
+    before = session.execute(select(EventEpoch.epoch).with_for_update()).scalar_one()
+    epoch: str = session.execute(
+        update(EventEpoch).values(epoch=func.new_epoch()).returning(EventEpoch.epoch)
+    ).scalar_one()
+    return before, epoch

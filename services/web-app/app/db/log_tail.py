@@ -1,16 +1,15 @@
 """The event log as an instance follows it: a connection of its own, held open, with statements prepared once.
 
-Every event passes here, so this goes past SQLAlchemy: a read costs an eighth of one through a session.
+Every event passes here, so this goes past SQLAlchemy. Measured with one row: 0.3 ms of processor time a read, through a
+session in a thread 1.2 ms, through an asynchronous session 2.4 ms.
 """
 
 import asyncio
 import contextlib
 from typing import Any
 
-import orjson
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
-from psycopg.types.json import set_json_loads
 
 from app.config import Settings
 from app.db.engine import connect_arguments
@@ -64,6 +63,4 @@ class LogTail:
             raise
 
     async def _connect(self) -> AsyncConnection[TupleRow]:
-        connection = await AsyncConnection.connect(self._settings.database_dsn, autocommit=True, **connect_arguments())
-        set_json_loads(orjson.loads, connection)
-        return connection
+        return await AsyncConnection.connect(self._settings.database_dsn, autocommit=True, **connect_arguments())

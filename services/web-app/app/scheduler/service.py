@@ -112,7 +112,13 @@ class Scheduler:
                 raise
             logger.exception("Could not remove what is over; trying again in %g s", _CLEAN_UP_EVERY)
         else:
-            if dropped:
+            if dropped is None:
+                logger.warning(
+                    "Could not lock the event log to make and drop weeks: something reads it for long (a dump?); trying"
+                    " again in %g s",
+                    _CLEAN_UP_EVERY,
+                )
+            elif dropped:
                 logger.info("Dropped %d weeks of events that are older than %d days", dropped, days)
 
     def _commit(self, work: Callable[[Session], list[Event]]) -> None:

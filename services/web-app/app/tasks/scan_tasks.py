@@ -22,7 +22,7 @@ def send_task_notification(
     The two numbers need not exist. Users who may see all hosts get it.
 
     Raises:
-        ValueError: `status` is none of the contract's.
+        ValueError: `status` is none of the contract's, or the rest does not fit the message (BadEventError).
     """
     if status not in RUN_STATUSES:
         raise ValueError(f"unknown status {status!r}: use one of {', '.join(sorted(RUN_STATUSES))}")

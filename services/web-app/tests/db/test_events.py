@@ -6,15 +6,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import pytest
+from alembic import command
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import NoResultFound
+from sqlalchemy.exc import IntegrityError, NoResultFound, ProgrammingError
 
+from app.config import Component
 from app.db import migrate
 from app.db.engine import make_async_engine, make_engine, session_factory
 from app.db.events import head, load_event, maintain, oldest_sequence, read_events, record_event
+from app.db.log_tail import LogTail
 from app.db.models import Event
 from app.domain.cursor import Cursor
+from app.domain.envelope import UNREADABLE, BadEventError, envelope
 from tests.conftest import Sessions, SettingsMaker
 from tests.services import Database
 
@@ -210,17 +215,174 @@ def test_events_of_a_week_that_was_never_made_are_kept_as_long(sessions_as: Make
     assert numbers(web) == [50]
 
 
-def test_who_cannot_get_the_lock_leaves_the_weeks_for_the_next_time(sessions_as: Maker, database: Database) -> None:
+def write_late(sessions: Sessions, days: int = 100) -> int:
+    """An event of a week that was never made; return its sequence."""
+    with sessions.begin() as session:
+        created = datetime.now(UTC) - timedelta(days=days)
+        session.add(Event(type="notice", host_id=None, data={"number": -1}, created_at=created))
+    with sessions() as session:
+        return head(session).sequence
+
+
+def floor(sessions: Sessions) -> int:
+    with sessions() as session:
+        return oldest_sequence(session)
+
+
+def test_who_cannot_get_the_lock_leaves_the_weeks_for_the_next_time_and_says_so(
+    sessions_as: Maker, database: Database
+) -> None:
     scheduler, web = sessions_as("scheduler"), sessions_as("web")
     database.execute("DROP TABLE " + partitions(database)[-1])
     before = partitions(database)
-    with web() as reader, scheduler.begin() as session:
+    late = write_late(web)
+    with web() as reader:
         reader.execute(text("SELECT count(*) FROM event"))  # holds what making a partition would need
-        assert maintain(session, 90) == 0
+        with scheduler.begin() as session:
+            assert maintain(session, 90) is None
     assert partitions(database) == before
+    assert (numbers(web), floor(web)) == ([], late + 1), "what needs no such lock is done all the same"
     with scheduler.begin() as session:
-        maintain(session, 90)
+        assert maintain(session, 90) == 0
     assert len(partitions(database)) == len(before) + 1
+
+
+def test_maintenance_looks_at_no_week_that_it_does_not_drop(sessions_as: Maker, database: Database) -> None:
+    scheduler, web = sessions_as("scheduler"), sessions_as("web")
+    write(web, 1)
+    late = write_late(web)
+    write(web, 2)
+    with sessions_as("cli").begin() as owner, scheduler.begin() as session:
+        for week in partitions(database):
+            owner.execute(text(f"LOCK TABLE {week} IN ACCESS EXCLUSIVE MODE"))
+        assert maintain(session, 90) == 0
+    assert (numbers(web), floor(web)) == ([1, 2], late + 1)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["DELETE FROM {week}", "DELETE FROM event", "TRUNCATE {week}", "TRUNCATE event", "TRUNCATE ONLY {week}"],
+)
+@pytest.mark.parametrize("fresh", [True, False], ids=["a week made later", "a week made first"])
+def test_what_is_taken_from_a_week_by_hand_is_remembered_as_gone(
+    sessions_as: Maker, database: Database, statement: str, fresh: bool
+) -> None:
+    web = sessions_as("web")
+    if fresh:
+        with sessions_as("cli").begin() as session:
+            session.execute(text("DROP TABLE " + partitions(database)[0]))
+            session.execute(select(func.event_maintain(90)))
+    for number in range(3):
+        write(web, number)
+    with web() as session:
+        newest = head(session).sequence
+    assert floor(web) <= newest - 2
+    database.execute(statement.format(week=partitions(database)[0]))
+    assert (numbers(web), floor(web)) == ([], newest + 1)
+
+
+def test_the_floor_never_sinks(sessions_as: Maker, database: Database) -> None:
+    web = sessions_as("web")
+    write(web, 1)
+    database.execute("UPDATE event_floor SET seq = 1000000000")
+    try:
+        database.execute("DELETE FROM event")
+        database.execute("DELETE FROM event")  # of nothing
+        database.execute("TRUNCATE event")
+        assert floor(web) == 1_000_000_000
+    finally:
+        database.execute("UPDATE event_floor SET seq = (SELECT last_value + 1 FROM event_seq)")
+
+
+BAD_DATA = {
+    "a number beyond a double": """'{"a": 1e400}'""",
+    "one below": """'{"a": [{"b": -1e400}]}'""",
+    "levels without end": "('{\"a\":' || repeat('[', 2000) || repeat(']', 2000) || '}')",
+    "33 levels": "('{\"a\":' || repeat('[', 32) || repeat(']', 32) || '}')",
+    "no object": "'[]'",
+    "no object but null": "'null'",
+    "much": """jsonb_build_object('a', repeat('x', 65536))""",
+}
+
+
+@pytest.mark.parametrize("bad", BAD_DATA.values(), ids=BAD_DATA.keys())
+@pytest.mark.parametrize("component", ["web", "scheduler", "worker"])
+def test_no_role_can_store_what_readers_stumble_over(
+    make_settings: SettingsMaker, component: Component, bad: str
+) -> None:
+    engine = make_engine(make_settings(component))
+    with engine.begin() as connection, pytest.raises(IntegrityError, match="event_data_bounded"):
+        connection.exec_driver_sql(f"INSERT INTO event (type, data) VALUES ('notice', ({bad})::jsonb)")
+    engine.dispose()
+
+
+@pytest.mark.parametrize("type_", ["hello", "resync_required", "reconnect", "unreadable", "x" * 1000])
+def test_no_role_can_speak_for_the_protocol(make_settings: SettingsMaker, type_: str) -> None:
+    engine = make_engine(make_settings("worker"))
+    with engine.begin() as connection, pytest.raises(IntegrityError, match="event_type_known"):
+        connection.execute(text("INSERT INTO event (type, data) VALUES (:type, '{}')"), {"type": type_})
+    engine.dispose()
+
+
+@pytest.mark.parametrize("when", ["'infinity'", "'-infinity'", "'20000-01-01'", "now() - interval '40 days'"])
+def test_a_worker_cannot_choose_when_its_events_are_dropped(make_settings: SettingsMaker, when: str) -> None:
+    engine = make_engine(make_settings("worker"))
+    with engine.begin() as connection, pytest.raises(ProgrammingError, match="row-level security"):
+        connection.exec_driver_sql(f"INSERT INTO event (type, data, created_at) VALUES ('notice', '{{}}', {when})")
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "'{}'",
+        """'{"a": 1.7e307, "b": -1.7e307, "c": "1e400", "d": null}'""",
+        "('{\"a\":' || repeat('[', 31) || repeat(']', 31) || '}')",
+        """jsonb_build_object('a', repeat('9', 65000))""",
+    ],
+)
+def test_what_can_be_stored_can_be_read_and_sent(sessions_as: Maker, data: str) -> None:
+    with sessions_as("worker").begin() as session:
+        session.connection().exec_driver_sql(f"INSERT INTO event (type, data) VALUES ('notice', ({data})::jsonb)")
+    with sessions_as("web")() as session:
+        (event,) = read_events(session, 0, 10)[1]
+    assert event.type == "notice"
+    orjson.dumps(envelope(event))
+
+
+async def test_a_row_that_cannot_be_decoded_spoils_no_other_and_keeps_its_place(bare_database: Database) -> None:
+    """Rows from before the table had its checks are there still."""
+    engine = make_engine(bare_database.settings("cli"), compare_epoch=False)
+    with engine.begin() as connection:
+        config = migrate.alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+    for data in ("""'{"n": 1}'""", *BAD_DATA.values(), """'{"n": 2}'"""):
+        bare_database.execute(f"INSERT INTO event (type, host_id, data) VALUES ('notice', 7, ({data})::jsonb)")
+    assert migrate.upgrade(bare_database.settings("cli")) is True
+
+    with session_factory(engine)() as session:
+        read = read_events(session, 0, 100)
+        (last,) = session.scalars(select(Event.id).order_by(Event.id.desc()).limit(1))
+        assert load_event(session, last).data == {"n": 2}
+    engine.dispose()
+    tail = LogTail(bare_database.settings("web"))
+    assert await tail.read(0, 100) == read
+    await tail.close()
+    events = read[1]
+    assert [event.cursor.sequence for event in events] == list(range(1, len(BAD_DATA) + 3))
+    assert [(event.type, event.data) for event in (events[0], events[-1])] == [
+        ("notice", {"n": 1}),
+        ("notice", {"n": 2}),
+    ]
+    unreadable = {name for name, event in zip(BAD_DATA, events[1:-1], strict=True) if event.type == UNREADABLE}
+    assert unreadable == set(BAD_DATA) - {"33 levels", "much"}
+    assert all(event.data == {} and event.host_id == 7 for event in events if event.type == UNREADABLE)
+
+
+def test_our_own_code_stores_nothing_that_does_not_fit(sessions_as: Maker) -> None:
+    with sessions_as("web")() as session, pytest.raises(BadEventError, match="task_run_id is missing"):
+        record_event(session, "task_update", None, {"task_id": 1, "status": "success"})
 
 
 @pytest.mark.parametrize("column", ["system_identifier", "timeline"])

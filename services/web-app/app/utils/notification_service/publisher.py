@@ -27,12 +27,14 @@ class Publisher:
         """Publish `event` and tell whether Redis took it. Never raises, gives up within 2 s."""
         try:
             self._redis.publish(NOTIFICATION_CHANNEL, orjson.dumps(envelope(event)))
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, orjson.JSONEncodeError) as error:
             logger.warning("Could not publish event %s (%s); readers will find it in the log", event.cursor, error)
             return False
         if event.type == TASK_UPDATE:
             logger.info(
-                "Published task notification: %s for task_run_id %s", event.data["status"], event.data["task_run_id"]
+                "Published task notification: %s for task_run_id %s",
+                event.data.get("status"),
+                event.data.get("task_run_id"),
             )
         return True
 
