@@ -14,11 +14,11 @@ _MISSING = "run `vulsctl db upgrade`; if that has been done, this host's databas
 
 
 @contextmanager
-def transaction() -> Iterator[Session]:
+def transaction(if_refused: str = _MISSING) -> Iterator[Session]:
     """Give a session whose changes are committed at the end, or end with a sentence about the database."""
     engine = make_engine(get_settings())
     try:
-        with explained(), session_factory(engine).begin() as session:
+        with explained(if_refused), session_factory(engine).begin() as session:
             yield session
     finally:
         engine.dispose()

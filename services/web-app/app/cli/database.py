@@ -1,17 +1,20 @@
-"""`vulsctl db`: the schema."""
+"""`vulsctl db`: the schema, and which history the event log tells."""
 
 import typer
 
-from app.cli.connection import explained
-from app.cli.output import answer
+from app.cli.connection import explained, transaction
+from app.cli.output import AsJson, answer
 from app.config import get_settings
+from app.db.events import begin_epoch
 
-cli = typer.Typer(help="The database's schema.", no_args_is_help=True)
+cli = typer.Typer(help="The database: its schema and its history.", no_args_is_help=True)
+
+_OWNER = "give this verb the VULS_DATABASE_* settings of the schema's owner"
 
 
 @cli.callback()
 def _group() -> None:
-    """The database's schema."""
+    """The database: its schema and its history."""
 
 
 @cli.command()
@@ -19,6 +22,23 @@ def upgrade() -> None:
     """Bring the schema to what this release needs, as the owner of the database. Answers in JSON."""
     from app.db import migrate  # noqa: PLC0415  (Alembic takes a second to load, and only this verb needs it)
 
-    with explained(if_refused="give this verb the VULS_DATABASE_* settings of the schema's owner"):
+    with explained(if_refused=_OWNER):
         changed = migrate.upgrade(get_settings())
     answer({"changed": changed, "revision": migrate.head_revision()}, "", as_json=True)
+
+
+@cli.command()
+def new_epoch(as_json: AsJson = False) -> None:
+    """Say that the event log tells another history now: run this after a backup was restored, as the database's owner.
+
+    Numbers of events are given again after a restore. In a new epoch every client that comes with an old cursor loads
+    its state anew, so that none passes over events for those of before. Nothing is deleted.
+    """
+    with transaction(if_refused=_OWNER) as session:
+        before, epoch = begin_epoch(session)
+    answer(
+        {"changed": True, "before": before, "epoch": epoch},
+        f"The event log is in epoch {epoch} now, after {before}. Instances that run notice within seconds; every client"
+        " loads its state anew, once. Nothing was deleted.",
+        as_json=as_json,
+    )

@@ -117,6 +117,13 @@ def test_a_new_password_signs_the_user_out(vulsctl: Run, database: Database, tmp
         (("inventory", "apply", "-"), '{"tasks": [{"name": "x", "host": "none"}]}', "no host called none"),
         (("notify", "--status", "done"), "", "unknown status"),
         (("notify", "--data", "{"), "", "not JSON"),
+        (("notify", "--data", "[" * 100_000), "", "not JSON"),
+        (("notify", "--data", '{"high": "many"}'), "", "result_data.high must be a whole number from 0 to 1000000000"),
+        (("notify", "--data", '{"a": 1e400}'), "", "result_data.a is a number that browsers cannot hold"),
+        (("notify", "--data", '{"a":' + "[" * 40 + "]" * 40 + "}"), "", "nested deeper than 16 levels"),
+        (("notify", "--data", json.dumps({"a": "x" * 40_000})), "", "at most 32768 are sent to browsers"),
+        (("notify", "--run-id", str(2**64)), "", "task_run_id is a number that browsers cannot hold"),
+        (("db", "new-epoch"), "", "settings of the schema's owner"),
         (("status", "--socket", "/nowhere/admin.sock"), "", ""),
         (("drain", "7"), "", "does not answer"),
     ],
@@ -171,6 +178,22 @@ def test_an_inventory_is_applied_once(vulsctl: Run) -> None:
     )
     assert answer(vulsctl("inventory", "apply", "-", stdin=inventory))["changed"]
     assert not answer(vulsctl("inventory", "apply", "-", stdin=inventory))["changed"]
+
+
+def test_a_new_epoch_is_begun_by_the_owner(process_settings: Callable[..., Any], database: Database) -> None:
+    process_settings("cli")
+    ((before,),) = database.execute("SELECT epoch FROM event_epoch")
+
+    told = CliRunner().invoke(cli, ["db", "new-epoch", "--json"])
+
+    ((after,),) = database.execute("SELECT epoch FROM event_epoch")
+    assert json.loads(told.stdout) == {"changed": True, "before": before, "epoch": after}
+    assert before != after
+
+    said = CliRunner().invoke(cli, ["db", "new-epoch"]).stdout
+    ((latest,),) = database.execute("SELECT epoch FROM event_epoch")
+    assert f"in epoch {latest} now, after {after}" in said
+    assert "loads its state anew" in said
 
 
 def test_a_notification_is_stored_and_told(vulsctl: Run, database: Database) -> None:

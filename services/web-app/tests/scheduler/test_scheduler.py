@@ -192,3 +192,22 @@ def test_the_program_says_that_it_is_active_and_ends_cleanly_at_a_term(database:
     assert "Scheduler vuls-web-1 is out of service: stopping" in log.read_text()
     assert database.execute(HOLDER) == []
     assert PASSWORD not in log.read_text()
+
+
+def test_a_log_that_cannot_be_locked_is_told_and_stops_nothing(
+    sessions_as: Sessioner, scheduler_settings: Maker, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    ((week,),) = database.execute(
+        "SELECT max(inhrelid::regclass::text) FROM pg_inherits"
+        " WHERE inhparent = 'event'::regclass AND inhrelid::regclass::text LIKE 'event_w%'"
+    )
+    database.execute(f"DROP TABLE {week}")
+    clock = FastClock()
+    minute_task(sessions_as("web"), clock)
+    with psycopg.connect(database.admin_url) as dump:
+        dump.execute("LOCK TABLE event IN ACCESS SHARE MODE")  # as pg_dump does
+        with scheduling(scheduler_settings(), clock):
+            wait_until(lambda: "Could not lock the event log" in caplog.text, 30)
+            wait_until(partial(has_runs, database, 1), 30)
+    with psycopg.connect(database.admin_url) as owner:
+        assert owner.execute("SELECT event_maintain(90)").fetchall() == [(0,)]
