@@ -1,5 +1,6 @@
 """The second, root-only socket of an instance: status, metrics, drain. Nothing of it is on the public one."""
 
+import math
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -15,8 +16,8 @@ from prometheus_client import (
 from app.api import problems
 from app.api.instance import Instance
 from app.api.metrics import InstanceCollector
-from app.api.problems import ProblemError, conflict
-from app.realtime.service import DrainTooShortError
+from app.api.problems import ProblemError
+from app.realtime.service import PACE, DrainTooShortError
 
 
 def create_admin_app(public: FastAPI) -> FastAPI:
@@ -51,13 +52,19 @@ def create_admin_app(public: FastAPI) -> FastAPI:
         try:
             clients = await instance().realtime.drain(seconds)
         except DrainTooShortError as error:
-            detail = (
-                f"Not drained: {error}, which is more than {seconds:g} s. Give it that time, or allow more at once."
-            )
-            raise conflict("drain_too_short", detail) from error
+            raise _drain_too_short(instance(), seconds, error) from error
         return {"drained": clients, "instance": instance().settings.instance}
 
     return app
+
+
+def _drain_too_short(instance: Instance, seconds: float, error: DrainTooShortError) -> ProblemError:
+    """Make the answer that names the command with enough time: to allow more at once takes a restart."""
+    settings = instance.settings
+    enough = math.ceil(len(instance.realtime.manager) / settings.reconnects_per_second / PACE)
+    number = settings.instance.rpartition(":")[2]
+    detail = f"Not drained: {error}, which is more than {seconds:g} s."
+    return ProblemError(409, "drain_too_short", detail, extra={"next": f"vulsctl drain {number} --seconds {enough}"})
 
 
 async def _status(instance: Instance) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from app.api.auth import SignedIn, User, client_address
 from app.api.cursors import parse_cursor
 from app.api.door import through_the_door
 from app.api.instance import CurrentInstance, Instance
-from app.api.problems import ProblemError, not_ready, too_many_connections
+from app.api.problems import ProblemError, draining, not_ready, too_many_connections
 from app.domain.cursor import Cursor
 from app.domain.throttle import counted_as
 from app.realtime.client import QueueClient
@@ -112,6 +112,8 @@ async def events(
     snapshot: Snapshot = False,
 ) -> EventStream:
     """Follow the events that one may see. A browser that comes back says where it was by `Last-Event-ID`."""
+    if instance.realtime.draining:
+        raise draining()
     if not instance.realtime.ready:
         raise not_ready()
     return EventStream(instance, user, parse_cursor(last_event_id or since), snapshot=snapshot)

@@ -123,8 +123,19 @@ def too_many_connections(whose: Literal["user", "address"]) -> ProblemError:
     return ProblemError(429, "too_many_connections", detail, headers={"Retry-After": "30"})
 
 
+def draining() -> ProblemError:
+    """Make the answer of an instance that is being emptied. Nothing else answers 502.
+
+    The balancer takes this status, and no other, as "ask the next instance", so that a client whose cookie names this
+    one moves. With 503 a crowd that one instance cannot serve at once would be pushed from each to the next.
+    """
+    return ProblemError(
+        502, "draining", "This instance takes no new clients: it is about to stop.", headers={"Retry-After": "1"}
+    )
+
+
 def not_ready() -> ProblemError:
-    """Make the answer of an instance that takes no clients now: starting, draining, or between two histories."""
+    """Make the answer of an instance that takes no clients now: starting, overrun, or between two histories."""
     return ProblemError(503, "not_ready", "This instance takes no clients now.", headers={"Retry-After": "1"})
 
 

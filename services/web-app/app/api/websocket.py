@@ -13,7 +13,14 @@ from app.api.auth import SignedIn, client_address, identify, not_signed_in, orig
 from app.api.cursors import parse_cursor
 from app.api.door import through_the_door
 from app.api.instance import Instance, get_instance
-from app.api.problems import ProblemError, database_unavailable, is_database_away, not_ready, too_many_connections
+from app.api.problems import (
+    ProblemError,
+    database_unavailable,
+    draining,
+    is_database_away,
+    not_ready,
+    too_many_connections,
+)
 from app.domain.cursor import Cursor
 from app.domain.throttle import counted_as
 from app.realtime.client import CloseCode, QueueClient, SessionCredential
@@ -36,9 +43,9 @@ manager = ConnectionManager()  # of this process, which is one instance
 async def websocket(socket: WebSocket) -> None:
     """Serve one socket until either side ends it.
 
-    A refusal is an HTTP answer (401, 403, 429, 503), which a browser shows as a failed connection; at a limit a page is
-    accepted and closed with 4029 instead, so that it can tell its user. Where the server lets go of the transport, this
-    only does the handshake.
+    A refusal is an HTTP answer (401, 403, 429, 502, 503), which a browser shows as a failed connection; at a limit a
+    page is accepted and closed with 4029 instead, so that it can tell its user. Where the server lets go of the
+    transport, this only does the handshake.
     """
     instance = get_instance(socket)
     adopt: Adopt | None = socket.scope["extensions"].pop(ADOPT, None)
@@ -70,6 +77,8 @@ async def websocket(socket: WebSocket) -> None:
 
 
 async def _admit(socket: WebSocket, instance: Instance) -> tuple[SignedIn, Cursor | None]:
+    if instance.realtime.draining:
+        raise draining()
     if not instance.realtime.ready:
         raise not_ready()
     listed = origin_allowed(socket, instance.settings)

@@ -27,7 +27,9 @@ def ask(path: Path, method: str, route: str, **parameters: Any) -> dict[str, Any
     with httpx.Client(transport=transport, base_url="http://admin", timeout=httpx.Timeout(5, read=660)) as client:
         response = client.request(method, route, params=parameters)
         if response.headers.get("content-type") == "application/problem+json" and response.is_client_error:
-            fail(response.json()["detail"], "change what it names, and run the command again")
+            problem = response.json()
+            command = problem.get("next")
+            fail(problem["detail"], f"run: {command}" if command else "change what it names, and run the command again")
         response.raise_for_status()
         body: dict[str, Any] = response.json()
         return body

@@ -17,7 +17,7 @@ from tests.chaos.wire import Op, close_frame, frame, request, take_frames
 AWAY = 2.0  # seconds that a dropped client stays away
 HANDSHAKE = 15.0  # seconds
 RETURNS = {None, 1000, 1001, 1006, 1012, 4008}  # close codes after which a client comes back with its cursor
-BUSY = {0, 503}  # HTTP answers after which it tries again; 0: hung up without one
+BUSY = {0, 502, 503}  # HTTP answers after which it tries again; 0: hung up without one
 
 
 Choose = Callable[[random.Random], Path]

@@ -94,7 +94,9 @@ def test_a_drain_that_cannot_keep_the_rate_is_refused_and_changes_nothing(
         async with following(followers):
             with instance.admin() as admin:
                 answer = admin.post("/drain", params={"seconds": 1})
-                assert (answer.status_code, answer.json()["code"]) == (409, "drain_too_short")
+                problem = answer.json()
+                assert (answer.status_code, problem["code"]) == (409, "drain_too_short")
+                assert problem["next"].endswith(" --seconds 5"), "the command that does it"
                 assert admin.get("/status").json()["clients"] == 20
             stage.happen(None)
             last = sequence(stage.newest())

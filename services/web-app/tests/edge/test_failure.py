@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
+from app.cli import admin_socket
 from app.domain.envelope import StoredEvent
 from tests.edge.browser import Browser
 from tests.edge.conftest import World
@@ -144,9 +146,27 @@ def test_a_drained_instance_takes_no_clients_and_sends_the_others_away(
         assert feed.next()["type"] == "reconnect"
         assert feed.close_code() == 1012
         assert leaving.client().get("/readyz").json()["code"] == "draining"
-        assert browser.http.get("/api/events").status_code == 503
+        # The status on which the balancer asks another instance; see roles/nginx.
+        stream = browser.http.get("/api/events")
+        assert (stream.status_code, stream.json()["code"]) == (502, "draining")
+        with pytest.raises(InvalidStatus) as refused, browser.feed():
+            pass
+        assert refused.value.response.status_code == 502
+        assert browser.http.get("/api/auth/me").status_code == 200
     assert leaving.stop() == 0
     assert not leaving.admin_socket.exists()
+
+
+def test_a_drain_with_too_little_time_is_refused_with_the_command_that_does_it(
+    start_instance: Callable[..., InstanceProcess], sign_in: SignIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    instance = start_instance(reconnects_per_second=0.1)
+    with sign_in("admin", instance).feed() as feed:
+        feed.next()
+        with pytest.raises(SystemExit):
+            admin_socket.ask(instance.admin_socket, "POST", "/drain", seconds=10)
+        assert instance.client().get("/readyz").status_code == 200
+    assert "Next: run: vulsctl drain 1 --seconds 12" in capsys.readouterr().err
 
 
 def test_the_log_has_no_query_strings_and_no_access_lines(
