@@ -8,6 +8,7 @@ loop of its own.
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.cookies import SimpleCookie
 
 import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -35,6 +36,14 @@ class Socket:
                 return str(await self._connection.recv())
 
         return self._portal.call(receive)
+
+    def set_cookies(self) -> dict[str, str]:
+        """Return the cookies that the answer to the handshake set."""
+        assert self._connection.response is not None
+        jar = SimpleCookie()
+        for line in self._connection.response.headers.get_all("Set-Cookie"):
+            jar.load(line)
+        return {name: cookie.value for name, cookie in jar.items()}
 
     def send(self, text: str) -> None:
         """Send a text."""
