@@ -42,6 +42,17 @@ host_line() {
     line "$host" "$verdict" "$text"
 }
 
+# instances_line HOST: what the web instances say of themselves; a drained one is ill, and so is one that Redis does not wake.
+instances_line() {
+    local host="$1" verdict=ok rows text
+    rows="$(docker exec "$host" vulsctl status 2>&1 </dev/null)" || verdict=ILL
+    # The columns: instance, ready, reason, database, redis.
+    text="$(awk 'NR > 1 { printf "%s%s %s", sep, $1, ($2 == "yes" ? "ready" : "not ready: " $3)
+        if ($5 != "ok") printf ", redis %s", $5; sep = "; " }' <<<"$rows")"
+    [[ $text == *"redis "* ]] && verdict=ILL
+    line "$host" "$verdict" "${text:-${rows:-no answer}}"
+}
+
 https_line() {
     local url="https://localhost:$HTTPS_PORT/health" answer
     if [[ ! -s $LOCAL/ca.crt ]]; then
@@ -63,6 +74,9 @@ line engine ok "Docker $(docker version --format '{{.Server.Version}}')"
 for entry in "${HOST_UNITS[@]}"; do
     read -ra words <<<"$entry"
     host_line "${words[@]}"
+done
+for host in vuls-web-1 vuls-web-2; do
+    instances_line "$host"
 done
 https_line
 if ((ILL)); then
