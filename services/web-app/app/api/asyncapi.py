@@ -9,9 +9,12 @@ from app.realtime.messages import MESSAGES, Message, message_type
 router = APIRouter(prefix="/api", tags=["protocol"])
 
 _CLOSE_CODES = {
+    1002: "a frame that is none",
+    1007: "text that is not UTF-8",
+    1009: "a message that is too long",
     1012: "the instance stops; come back with your cursor",
     4001: "signed out",
-    4003: "rights or Origin",
+    4003: "the user may not sign in any more",
     4008: "too slow; come back with your cursor",
     4009: "protocol abuse",
     4029: "a limit was reached",
@@ -46,7 +49,17 @@ def asyncapi() -> dict[str, Any]:
                 "bindings": {
                     "ws": {
                         "method": "GET",
-                        "query": {"type": "object", "properties": {"since": {"type": "string"}}},
+                        "query": {
+                            "type": "object",
+                            "properties": {
+                                "since": {"type": "string", "description": "the cursor to continue from"},
+                                "snapshot": {
+                                    "type": "string",
+                                    "enum": ["true", "false"],
+                                    "description": "begin with the state where there is no cursor to continue from",
+                                },
+                            },
+                        },
                     }
                 },
                 "messages": {
