@@ -29,7 +29,7 @@ def nothing_left_of_ada(admin: httpx.Client) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("nothing_left_of_ada")
-@pytest.mark.parametrize("page", ["users.md", "a-scan-fails.md", "no-toasts.md"])
+@pytest.mark.parametrize("page", ["users.md", "a-scan-fails.md", "no-toasts.md", "maintenance.md"])
 def test_the_commands_of_a_page_work_one_after_the_other(page: str) -> None:
     todo = commands(PAGES / page)
     assert todo
