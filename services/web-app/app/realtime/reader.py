@@ -106,8 +106,8 @@ class LogReader:
             self.failing = True
             await self._forward()
         else:
-            if self.failing:
-                log.info("The event log is read, from %s on", self._manager.head)
+            if self.failing and self.read_at is not None:
+                log.info("The event log can be read again")
             self.failing = False
             self.read_at = time.monotonic()
 
