@@ -73,6 +73,8 @@ export class Feed {
   #request;
   #random;
   /** @type {string | undefined} */ #cursor;
+  /** Whether everything has to be loaded before a socket or a poll can go on from the cursor. */
+  #unloaded;
   /** What was told last. @type {Status | null} */ #status = null;
   /** How the server itself is, as its last heartbeat said. @type {"live" | "delayed" | "stale"} */ #server = "live";
   /** When everything that had happened had been handed on, for all we know. */
@@ -108,6 +110,7 @@ export class Feed {
     this.#request = options.request ?? ((/** @type {string} */ path) => request(url, path, headers));
     this.#random = options.random ?? Math.random;
     this.#cursor = options.cursor;
+    this.#unloaded = options.cursor === undefined;
   }
 
   /** The id up to which everything was handed on. A feed that is made with it later goes on from here. */
@@ -123,8 +126,7 @@ export class Feed {
   /** Connect, and stay connected. */
   start() {
     this.#stopped = false;
-    if (this.#cursor === undefined) void this.#resync();
-    else this.#connect();
+    this.#connect();
   }
 
   /** Close the socket and do nothing more. */
@@ -149,6 +151,7 @@ export class Feed {
   }
 
   #connect() {
+    if (this.#unloaded) return void this.#resync();
     this.#round += 1;
     this.#timers.retry.clear();
     this.#drop();
@@ -308,7 +311,8 @@ export class Feed {
   #fail(atLeast = 0) {
     if (this.#stopped) return;
     this.#failures += 1;
-    if (this.#failures > TRIES) this.#fallBack("socket");
+    // Without a place in the log there is nothing to poll from: loading everything is what is tried again.
+    if (this.#failures > TRIES && !this.#unloaded) this.#fallBack("socket");
     else this.#retryIn(atLeast + backoff(this.#failures - 1, this.#random));
   }
 
@@ -386,6 +390,7 @@ export class Feed {
   /** The log no longer reaches back to the cursor, or rights changed: load everything and go on from there. */
   async #resync() {
     this.#round += 1;
+    this.#unloaded = true;
     this.#drop();
     this.#stopPolling();
     this.#timers.retry.clear();
@@ -397,6 +402,7 @@ export class Feed {
       if (error instanceof Error && "status" in error && error.status === 401) return this.#signOut();
       return this.#fail();
     }
+    this.#unloaded = false;
     if (this.#stopped) return;
     this.#trueAt = askedAt;
     this.#behind = false;

@@ -591,3 +591,91 @@ test("a feed without a cursor loads everything first", async () => {
   assert.deepEqual(opened, ["/api/ws?since=f-7"]);
   feed.stop();
 });
+
+/** A feed whose loading of everything fails `times` times; with `gone`, the log no longer reaches back to any cursor. */
+class Loading {
+  /** @type {string[]} */ opened = [];
+  /** @type {Status[]} */ statuses = [];
+  /** @type {string[]} */ polled = [];
+  loads = 0;
+
+  /**
+   * @param {number} times
+   * @param {{ cursor?: string, gone?: boolean }} [more]
+   */
+  constructor(times, { cursor, gone = false } = {}) {
+    this.feed = new Feed({
+      ...(cursor === undefined ? {} : { cursor }),
+      onEvent: () => {},
+      onStatus: (status) => this.statuses.push(status),
+      onResync: async () => {
+        this.loads += 1;
+        if (this.loads <= times) throw new Error("no overview");
+        return "f-7";
+      },
+      openSocket: (path) => {
+        this.opened.push(path);
+        this.peer = new Peer(path);
+        return /** @type {WebSocket} */ (/** @type {unknown} */ (this.peer));
+      },
+      request: async (path) => {
+        if (path.startsWith("/api/notifications")) this.polled.push(path);
+        return { status: gone ? 410 : 200, body: { items: [], next: "f-7" }, retryAfter: null };
+      },
+      random: () => 0.999999,
+    });
+    this.feed.start();
+  }
+}
+
+test("a feed without a cursor asks for everything again, ever later, until it gets it", async () => {
+  const loading = new Loading(2);
+  await settle();
+  assert.equal(loading.loads, 1);
+  for (const [number, wait] of [1000, 2000].entries()) {
+    assert.equal(loading.statuses.at(-1)?.kind, "reconnecting");
+    mock.timers.tick(wait - 10);
+    await settle();
+    assert.equal(loading.loads, number + 1);
+    mock.timers.tick(10);
+    await settle();
+    assert.equal(loading.loads, number + 2);
+  }
+  assert.deepEqual(loading.opened, ["/api/ws?since=f-7"]);
+  loading.feed.stop();
+});
+
+test("a feed without a cursor neither connects nor polls, however long loading fails, and a wake-up loads", async () => {
+  const loading = new Loading(TRIES + 4);
+  for (let tried = 1; tried < TRIES + 4; tried += 1) {
+    await settle();
+    assert.equal(loading.loads, tried);
+    mock.timers.tick(30_000);
+  }
+  await settle();
+  assert.deepEqual([loading.opened, loading.polled], [[], []]);
+  assert.equal(loading.statuses.at(-1)?.kind, "reconnecting");
+  loading.feed.wake();
+  await settle();
+  assert.deepEqual(loading.opened, ["/api/ws?since=f-7"]);
+  loading.feed.stop();
+});
+
+test("loading that fails after the log was cut off is tried again as seldom as anything else", async () => {
+  const loading = new Loading(1e9, { cursor: "e-1", gone: true });
+  for (let failure = 0; failure <= TRIES; failure += 1) {
+    loading.peer?.end(1006);
+    await settle();
+    if (failure < TRIES) mock.timers.tick(1000 * 2 ** failure);
+  }
+  await settle();
+  assert.equal(loading.polled.length, 1);
+  assert.equal(loading.loads, 1);
+  mock.timers.tick(29_000);
+  await settle();
+  assert.equal(loading.loads, 1);
+  mock.timers.tick(1000);
+  await settle();
+  assert.equal(loading.loads, 2);
+  loading.feed.stop();
+});
