@@ -61,14 +61,28 @@ class Feed:
                 text = self.socket.recv(timeout=0.5)
             except TimeoutError:
                 return None
-            if text == "pong":
-                return None
-            message: dict[str, Any] = json.loads(text)
-            self._schemas[message["type"]].validate(message)
-            self.seen.append(message)
+            message = self._note(text)
             return message if match(message) else None
 
         return stack.wait_until(read, timeout=timeout, what="a message that matches", interval=0)
+
+    def all_until_now(self, timeout: float = 30) -> list[dict[str, Any]]:
+        """Return all that was ever read, up to the answer to a ping: the instance writes in order."""
+        self.socket.send("ping")
+        while (text := self.socket.recv(timeout=timeout)) != "pong":
+            self._note(text)
+        return self.seen
+
+    def all_until(self, cursor: str, timeout: float = 60) -> list[dict[str, Any]]:
+        """Return all that was ever read, up to a heartbeat that says that nothing up to `cursor` is missing."""
+        self.next(lambda m: m["type"] == "heartbeat" and _sequence(m["id"]) >= _sequence(cursor), timeout)
+        return self.seen
+
+    def _note(self, text: str) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(text)
+        self._schemas[message["type"]].validate(message)
+        self.seen.append(message)
+        return message
 
     def update(self, run_id: int, status: str, timeout: float = 10) -> dict[str, Any]:
         """Return the `task_update` of a run with a status."""
@@ -78,6 +92,11 @@ class Feed:
             ),
             timeout,
         )
+
+
+def _sequence(cursor: str) -> int:
+    """Return the place of a cursor in the log. Only tests look into it."""
+    return int(cursor.rpartition("-")[2])
 
 
 @pytest.fixture
