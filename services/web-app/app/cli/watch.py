@@ -29,10 +29,10 @@ def watch(
     ] = None,
     since: Annotated[str | None, typer.Option(help="Go on behind this cursor.")] = None,
     cursor_file: Annotated[
-        Path | None, typer.Option(help="Keep the cursor here, and go on from it the next time.")
+        Path | None, typer.Option(help="Keep the cursor here; the next time go on from it, and wait for the server.")
     ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="End after so many messages.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One message in JSON a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One message in JSON a line, resync_required too.")] = False,
 ) -> None:
     """Follow the events that the token's user may see, until interrupted.
 

@@ -12,6 +12,7 @@ class CursorFile:
     def __init__(self, file: Path | None, since: str | None) -> None:
         self._file = file
         self.cursor = since or self._read()
+        self.kept = since is None and self.cursor is not None  # by an earlier start, in the file
         if self.cursor is not None:
             try:
                 Cursor.parse(self.cursor)

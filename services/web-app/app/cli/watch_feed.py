@@ -20,7 +20,7 @@ from app.domain.backoff import delays
 
 _LOOK_AT_URL = "look at --url: https://NAME or https://NAME:PORT, no path"
 SILENCE_LIMIT = 45.0  # seconds; three heartbeats of the server's default
-STABLE_AFTER = 10.0  # seconds that a connection must last before earlier failures are forgotten
+STABLE_AFTER = 10.0  # seconds from `hello` that a connection must last before earlier failures are forgotten
 LONGEST_WAIT = 30.0  # seconds between two tries
 _CONTROL = {"hello", "resumed", "heartbeat", "resync_required", "reconnect", "error", "snapshot"}
 _STATES = {
@@ -102,7 +102,9 @@ class Follower:
         self._place = place
         self._lines = lines
         self._left = count
-        self._reached = False  # from then on, what cannot be reached is expected to come back
+        # What was followed before is expected to come back when it cannot be reached.
+        self._reached = place.kept
+        self._up_since: float | None = None  # of this connection: when `hello` came
         self._state = "live"
 
     async def follow(self) -> None:
@@ -113,11 +115,11 @@ class Follower:
         """
         waits = _waits()
         while True:
-            began = time.monotonic()
+            self._up_since = None
             try:
                 return await self._connected()
             except ComeBack as reason:
-                if time.monotonic() - began > STABLE_AFTER:
+                if self._up_since is not None and time.monotonic() - self._up_since > STABLE_AFTER:
                     waits = _waits()
                 wait = reason.wait + next(waits)
                 self._lines.notice(f"{reason}; coming back in {wait:.1f} s")
@@ -154,29 +156,38 @@ class Follower:
         match message["type"]:
             case "hello":
                 self._reached = True
+                self._up_since = time.monotonic()
             case "heartbeat":
                 self._tell_state(str(data.get("state", "live")))
             case "resync_required":
-                await self._resync(str(data.get("reason")))
+                await self._resync(message, str(data.get("reason")))
             case "reconnect":
                 raise ComeBack(
                     "the instance is about to stop", min(float(data.get("after_ms", 0)) / 1000, LONGEST_WAIT)
                 )
             case kind if kind not in _CONTROL:
-                if self._lines.message(message) and self._left is not None:
-                    self._left -= 1
+                self._print(message)
         if message["type"] not in _CONTROL - {"heartbeat"} and "id" in message:
             self._place.move(message["id"])
+
+    def _print(self, message: Mapping[str, Any]) -> None:
+        if self._lines.message(message) and self._left is not None:
+            self._left -= 1
 
     def _tell_state(self, state: str) -> None:
         if state != self._state and state in _STATES:
             self._lines.notice(_STATES[state])
             self._state = state
 
-    async def _resync(self, reason: str) -> None:
-        """Go on from now: what lies between cannot be told."""
+    async def _resync(self, message: Mapping[str, Any], reason: str) -> None:
+        """Go on from now: what lies between cannot be told, and a program has to know."""
         behind = self._place.cursor
-        self._place.move(await self._server.newest())
+        newest = await self._server.newest()
+        if self._lines.as_json:
+            self._print(message)
+        self._place.move(newest)
+        if self._left == 0:
+            return
         sentence = f"what happened after {behind} cannot be told event by event ({reason})"
         raise ComeBack(
             f"{sentence}: the page and /api/overview show how things are; going on from {self._place.cursor}"
@@ -189,7 +200,7 @@ class Follower:
         return ComeBack(_CLOSES.get(code, f"the connection broke ({code})"), LONGEST_WAIT if code == 4029 else 0)
 
     def _unreachable(self, error: Exception) -> Refused | ComeBack:
-        """Say why nobody answers. Before the first connection it is the user who has to mend it."""
+        """Say why nobody answers. Before there ever was a connection it is the user who has to mend it."""
         host = urlsplit(self._server.address).hostname
         cause = _first_cause(error)
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -17,7 +17,7 @@ class Lines:
     """Standard output, one message a line. At a terminal, progress is shown in one line that the next one replaces."""
 
     def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
+        self.as_json = as_json
         self._in_place = sys.stdout.isatty() and not as_json
         self._progress_shown = False
 
@@ -27,7 +27,7 @@ class Lines:
         Raises:
             SystemExit: whoever read the output has gone.
         """
-        if self._as_json:
+        if self.as_json:
             line = json.dumps(message, separators=(",", ":"))
         elif message["type"] == "task_progress":
             return self._progress(message["data"])

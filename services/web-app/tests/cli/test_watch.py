@@ -1,14 +1,18 @@
 """`vulsctl watch` in a process of its own, over TLS, against real instances that come and go."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -245,7 +249,13 @@ def test_a_cursor_that_the_log_no_longer_reaches_is_told_and_watching_goes_on(
     running.says(f"what happened after {old} cannot be told event by event (too_old)")
     running.says("going on from ")
     run = world.scan(task, ASSESSED)
-    assert json.loads(running.prints(3)[-1])["data"]["task_run_id"] == run.id
+    told, *events = [json.loads(line) for line in running.prints(4)]
+    assert (told["type"], told["data"]) == ("resync_required", {"reason": "too_old"})
+    assert {event["data"]["task_run_id"] for event in events} == {run.id}
+    counted = watch("--json", "--since", old, "--count", "1")
+    assert counted.ends() == 0
+    assert [json.loads(line)["type"] for line in counted.lines] == ["resync_required"]
+    running.process.kill()
 
 
 def test_a_revoked_token_ends_it_with_what_to_do(world: World, watch: Callable[..., Watch], database: Database) -> None:
@@ -309,6 +319,105 @@ def test_a_server_that_says_nothing_is_given_up(
         with context.wrap_socket(silent, server_side=True) if over_tls else silent:
             assert running.ends() == 1
     assert f"{url} does not answer as Vuls Live does" in running.notices
+
+
+def test_with_a_kept_cursor_a_server_that_is_away_at_the_start_is_waited_for(
+    world: World, watch: Callable[..., Watch], relay: Relay, tmp_path: Path
+) -> None:
+    task = world.add_task("web-1")
+    world.scan(task, CLEAN)
+    before, *missed = world.logged()
+    file = tmp_path / "cursor"
+    file.write_text(before)
+    relay.down = True
+    running = watch("--json", "--cursor-file", str(file), "--count", "2", follows=False)
+    running.says("localhost does not answer")
+    relay.mend()
+    assert running.ends() == 0
+    assert running.ids == missed
+
+
+class ClosingServer:
+    """A server of one connection after the other, which it greets and closes with a code."""
+
+    def __init__(self, authority: Path, code: int) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(authority / "tls.crt", authority / "tls.key")
+        self._listener = socket.create_server(("localhost", 0))
+        self._listener.settimeout(START)
+        self._code = code
+        self.url = f"https://localhost:{self._listener.getsockname()[1]}"
+        self.asked: list[str] = []
+
+    def serve_one(self) -> None:
+        """Take a connection, and close it with the code; `asked` has its request line."""
+        raw, _ = self._listener.accept()
+        raw.settimeout(START)
+        with self._context.wrap_socket(raw, server_side=True) as peer:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += peer.recv(4096)
+            line, *lines = head.decode().splitlines()
+            self.asked.append(line)
+            key = next(text.split(": ", 1)[1] for text in lines if text.lower().startswith("sec-websocket-key"))
+            accept = b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())
+            hello = b'{"type":"hello","id":"k3f9-9","data":{}}'
+            answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            answer += b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+            frames = struct.pack("!BB", 0x81, len(hello)) + hello + struct.pack("!BBH", 0x88, 2, self._code)
+            peer.sendall(answer + frames)
+            peer.recv(4096)  # its close
+
+    def stop(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def closing_server(environment: dict[str, str], authority: Path) -> Iterator[Callable[[int], ClosingServer]]:
+    assert environment  # the certificate exists once there is a relay
+    with contextlib.ExitStack() as stack:
+
+        def start(code: int) -> ClosingServer:
+            server = ClosingServer(authority, code)
+            stack.callback(server.stop)
+            return server
+
+        yield start
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "at_least"),
+    [(4008, "this program read too slowly and was cut off", 0), (4029, "too many connections of this user", 30)],
+)
+def test_after_a_close_that_passes_it_says_why_and_comes_back_with_its_cursor(
+    watch: Callable[..., Watch],
+    closing_server: Callable[[int], ClosingServer],
+    code: int,
+    said: str,
+    at_least: int,
+) -> None:
+    server = closing_server(code)
+    running = watch("--since", "k3f9-7", "--url", server.url, follows=False)
+    server.serve_one()
+    running.says(said)
+    wait = re.search(rf"{said}; coming back in ([0-9.]+) s", running.notices)
+    assert wait is not None
+    assert at_least <= float(wait[1]) <= at_least + 1
+    if not at_least:
+        server.serve_one()
+        assert server.asked == ["GET /api/ws?since=k3f9-7 HTTP/1.1"] * 2
+    assert running.process.poll() is None
+
+
+def test_a_server_that_does_not_understand_it_is_left_for_good(
+    watch: Callable[..., Watch], closing_server: Callable[[int], ClosingServer]
+) -> None:
+    server = closing_server(4009)
+    running = watch("--since", "k3f9-7", "--url", server.url, follows=False)
+    server.serve_one()
+    assert running.ends() == 1
+    assert "the server does not understand this program" in running.notices
+    assert "Next: install the `vulsctl` of the release that it runs" in running.notices
 
 
 def test_a_token_is_read_from_a_file(watch: Callable[..., Watch], world: World, token: str, tmp_path: Path) -> None:
