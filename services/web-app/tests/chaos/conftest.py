@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -153,6 +153,7 @@ class Stage:
     settings: Settings
     publisher: Publisher
     say: Callable[[str], None]
+    committed: dict[float, float] = field(default_factory=dict)  # time.monotonic() after it, by what happen returns
 
     def newest(self) -> str:
         """Return the newest cursor of the log."""
@@ -164,13 +165,14 @@ class Stage:
         return Follower(name, self.people[name].headers, self.newest(), seed, choose)
 
     def happen(self, host_id: int | None, status: str = "failed", size: int = 10) -> float:
-        """Store an event and publish it; its name, which is returned, is the time.monotonic() of the commit."""
+        """Store an event and publish it; its name, which is returned, is the time.monotonic() before the commit."""
         with self.sessions() as session:
             result = {"reason": {"code": "chaos", "sentence": "x" * size}}
             at = time.monotonic()
             data = task_update_data(1, 1, status, str(at), result, datetime.now(UTC))
             event = record_event(session, TASK_UPDATE, host_id, data)
             session.commit()
+            self.committed[at] = time.monotonic()
             stored = load_event(session, event.id)
         self.publisher.publish(stored)
         return at

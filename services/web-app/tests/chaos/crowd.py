@@ -36,6 +36,30 @@ async def following(followers: Sequence[Follower], *, within: float = 120) -> As
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+class Lateness:
+    """How many seconds late this loop itself was at worst: what clients in it hear, they hear as late."""
+
+    worst = 0.0
+
+
+@asynccontextmanager
+async def own_lateness(every: float = 0.02) -> AsyncIterator[Lateness]:
+    """Measure it while inside."""
+    lateness = Lateness()
+
+    async def look() -> None:
+        while True:
+            due = time.monotonic() + every
+            await asyncio.sleep(every)
+            lateness.worst = max(lateness.worst, time.monotonic() - due)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield lateness
+    finally:
+        looking.cancel()
+
+
 async def until(condition: Callable[[], bool], seconds: float, what: str) -> float:
     """Wait until `condition` holds and return how long that took; fail after `seconds`."""
     began = time.monotonic()

@@ -24,6 +24,8 @@ STALLED = 10
 ROUNDS = 7  # of each kind, in turn
 TIMES_WORSE = 5  # of the 99th percentile; what is printed is the finding, this is only a net below it
 GROWTH = 20  # MiB
+DRAIN = 2  # seconds
+STOP = 15.0  # seconds; five for clients to read their close, and what the end of a server takes. Held up, it takes 20
 BIG = 4000  # bytes; a hundred such events fill every buffer between the two ends
 
 
@@ -138,13 +140,13 @@ def test_clients_that_never_read_hold_up_neither_a_drain_nor_a_stop(
     drained, stopped = fleet.instances
     with stalled_clients(stage, drained), stalled_clients(stage, stopped):
         with drained.admin() as admin:
-            admin.timeout = 30
             began = time.monotonic()
-            assert admin.post("/drain", params={"seconds": 2}).json()["drained"] == STALLED
-            assert time.monotonic() - began < 2.5
+            drained_clients = admin.post("/drain", params={"seconds": DRAIN}).json()["drained"]
+            # Less than the five seconds more that those who do not read their close are given.
+            assert time.monotonic() - began < DRAIN + 4
+            assert drained_clients == STALLED
         for instance in (drained, stopped):
             began = time.monotonic()
             assert instance.stop() == 0
-            # Five seconds to read their close, then they are cut off; the server's own end takes a moment.
-            assert time.monotonic() - began < 9
+            assert time.monotonic() - began < STOP
             assert "Traceback" not in instance.log
