@@ -32,7 +32,7 @@ class Feed:
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
 
-    def next(self, timeout: float = 5) -> dict[str, Any]:
+    def next(self, timeout: float = 30) -> dict[str, Any]:
         """Return the next message that is no heartbeat, within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while True:
@@ -40,14 +40,14 @@ class Feed:
             if message["type"] != "heartbeat":
                 return message
 
-    def heartbeat(self, timeout: float = 5) -> dict[str, Any]:
+    def heartbeat(self, timeout: float = 30) -> dict[str, Any]:
         """Return the next heartbeat, whatever comes before it."""
         while True:
             message = checked(str(self.connection.recv(timeout)))
             if message["type"] == "heartbeat":
                 return message
 
-    def updates_until(self, task_name: str, timeout: float = 10) -> list[dict[str, Any]]:
+    def updates_until(self, task_name: str, timeout: float = 30) -> list[dict[str, Any]]:
         """Return the events up to and including the one of this name."""
         found = []
         while True:

@@ -65,7 +65,8 @@ class InstanceProcess:
 
     def admin(self) -> httpx.Client:
         """Return an HTTP client of the admin socket."""
-        return httpx.Client(transport=httpx.HTTPTransport(uds=str(self.admin_socket)), base_url="http://admin")
+        transport = httpx.HTTPTransport(uds=str(self.admin_socket))
+        return httpx.Client(transport=transport, base_url="http://admin", timeout=30)
 
     def wait_ready(self) -> None:
         """Wait until the instance takes traffic."""

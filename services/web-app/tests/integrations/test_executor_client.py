@@ -70,7 +70,7 @@ def test_the_same_job_is_joined_not_run_twice(client: ExecutorClient, executor: 
 def test_a_restart_of_the_executor_is_survived(client: ExecutorClient, executor: ExecutorDouble) -> None:
     executor.let_end.clear()
     thread, outcome = in_background(lambda: run(client))
-    assert executor.scanning.wait(5)
+    assert executor.scanning.wait(60)
     executor.stop()
     executor.let_end.set()
     executor.start()
@@ -81,7 +81,7 @@ def test_a_restart_of_the_executor_is_survived(client: ExecutorClient, executor:
 def test_a_job_that_the_executor_forgot_is_sent_again(client: ExecutorClient, executor: ExecutorDouble) -> None:
     executor.let_end.clear()
     thread, outcome = in_background(lambda: run(client))
-    assert executor.scanning.wait(5)
+    assert executor.scanning.wait(60)
     executor.jobs.clear()
     executor.let_end.set()
     thread.join(10)
@@ -121,7 +121,7 @@ def test_a_refusal_is_final_and_says_why(
 def test_a_job_that_cannot_be_followed_any_more_is_ended(client: ExecutorClient, executor: ExecutorDouble) -> None:
     executor.let_end.clear()
     thread, outcome = in_background(lambda: run(client))
-    assert executor.scanning.wait(5)
+    assert executor.scanning.wait(60)
     executor.answers = [problem(500, "internal", "The disk is full")]
     thread.join(5)
     assert isinstance(outcome[0], ExecutorRefused)
@@ -155,7 +155,7 @@ def test_a_scan_that_is_given_up_is_ended_soon(client: ExecutorClient, executor:
     executor.let_end.clear()
     given_up = threading.Event()
     thread, outcome = in_background(lambda: run(client, given_up=given_up))
-    assert executor.scanning.wait(5)
+    assert executor.scanning.wait(60)
     given_up.set()
     thread.join(5)
     assert isinstance(outcome[0], ScanGivenUp)

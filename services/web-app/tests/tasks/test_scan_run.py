@@ -163,7 +163,7 @@ def test_a_second_delivery_while_the_first_scans_does_nothing(
     executor.let_end.clear()
     run_id = queue(web)
     first = background(runner.deliver, run_id)
-    assert executor.scanning.wait(5)
+    assert executor.scanning.wait(60)
     assert runner.deliver(run_id) is None
     executor.let_end.set()
     first.join(10)
@@ -189,7 +189,7 @@ def test_a_cancelled_run_stops_its_scan_and_stays_cancelled(
     executor.let_end.clear()
     run_id = queue(web)
     scanning = background(runner.deliver, run_id)
-    assert executor.scanning.wait(5)
+    assert executor.scanning.wait(60)
     with web.begin() as session:
         assert cancel_run(session, run_id)
     scanning.join(10)
@@ -205,7 +205,7 @@ def test_the_lease_is_renewed_while_the_scan_runs(
     executor.let_end.clear()
     run_id = queue(web)
     scanning = background(runner.deliver, run_id)
-    assert executor.scanning.wait(5)
+    assert executor.scanning.wait(60)
     first = stored_run(web, run_id).lease_expires_at
     wait_until(lambda: stored_run(web, run_id).lease_expires_at != first)
     executor.let_end.set()
@@ -225,7 +225,7 @@ def test_an_attempt_that_lost_its_lease_stores_nothing(
     executor.let_end.clear()
     run_id = queue(web)
     scanning = background(ScanRunner(silent, sessions).deliver, run_id)
-    assert executor.scanning.wait(5)
+    assert executor.scanning.wait(60)
     with sessions_as("scheduler").begin() as session:
         assert len(expire_leases(session, {"verdict": "failed"})) == 1
     executor.let_end.set()
@@ -246,7 +246,7 @@ def test_the_end_is_stored_once_the_database_is_back(
     executor.let_end.clear()
     run_id = queue(web)
     scanning = background(runner.deliver, run_id)
-    assert executor.scanning.wait(5)
+    assert executor.scanning.wait(60)
     with psycopg.connect(database.url, autocommit=True) as connection:
         connection.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS false'.encode())
         try:
@@ -315,7 +315,7 @@ def test_a_run_in_other_hands_is_waited_for(
     executor.let_end.clear()
     run_id = queue(web)
     background(runner.deliver, run_id)
-    assert executor.scanning.wait(5)
+    assert executor.scanning.wait(60)
     threading.Timer(0.3, executor.let_end.set).start()
     assert runner.run_now(1, "fast", run_id)["status"] == "success"
     assert len(executor.jobs) == 1
