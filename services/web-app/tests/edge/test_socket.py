@@ -288,9 +288,11 @@ def test_a_new_epoch_sends_every_client_to_load_anew(sign_in: SignIn, happen: Ha
 
 
 def test_an_invented_id_on_the_channel_moves_nothing_and_shows_nothing(
-    sign_in: SignIn, happen: Happen, redis_client: Redis
+    instance: InstanceProcess, sign_in: SignIn, happen: Happen, redis_client: Redis
 ) -> None:
     before = happen("real")
+    with instance.admin() as admin:
+        eventually(lambda: admin.get("/status").json()["cursor"] == str(before.cursor), 30)
     invented = str(Cursor(before.cursor.epoch, before.cursor.sequence + 1000))
     message = {"type": "task_update", "id": invented, "data": _by_hand("invented")}
     with sign_in("admin").feed() as feed:
@@ -496,14 +498,23 @@ def handshake(browser: Browser, extensions: str = "") -> bytes:
 def test_hanging_up_during_the_handshake_leaves_nothing_behind(
     instance: InstanceProcess, sign_in: SignIn, part: float
 ) -> None:
-    request = handshake(sign_in("viewer-1"))
-    for _ in range(20):
-        raw = socket.socket(socket.AF_UNIX)
-        raw.connect(str(instance.http_socket))
-        raw.sendall(request[: int(len(request) * part)])
-        raw.close()
+    browser = sign_in("viewer-1")
+    request = handshake(browser)
+    before = open_sockets(instance)
+    with ExitStack() as stack:
+        raws = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(20)]
+        for raw in raws:
+            raw.connect(str(instance.http_socket))
+        eventually(lambda: open_sockets(instance) >= before + len(raws))
+        for raw in raws:
+            raw.sendall(request[: int(len(request) * part)])
+            raw.close()
+    eventually(lambda: open_sockets(instance) <= before, 30)
     with instance.admin() as admin:
-        eventually(lambda: admin.get("/status").json()["clients"] == 0)
+        # What came before this one in full has been looked at when this one is let in.
+        with browser.feed() as feed:
+            feed.next()
+        eventually(lambda: admin.get("/status").json()["clients"] == 0, 30)
     assert "Traceback" not in instance.log
 
 
