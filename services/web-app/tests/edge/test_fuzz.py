@@ -392,4 +392,6 @@ def test_many_half_handshakes_leave_nothing_behind(target: Target) -> None:
         for number in range(200):
             peer = stack.enter_context(Peer(target.instance.http_socket))
             peer.send(target.hello[: number % len(target.hello)])
-        eventually(lambda: open_files(target.instance) <= before + 5, HANDSHAKE_TIMEOUT + 5)
+        # On a slow day the first ones may be given up before the last ones are accepted.
+        eventually(lambda: open_files(target.instance) >= before + 100, 30)
+        eventually(lambda: open_files(target.instance) <= before + 5, HANDSHAKE_TIMEOUT + 30)
