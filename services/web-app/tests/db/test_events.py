@@ -19,7 +19,7 @@ from app.db.events import head, load_event, maintain, oldest_sequence, read_even
 from app.db.log_tail import LogTail
 from app.db.models import Event
 from app.domain.cursor import Cursor
-from app.domain.envelope import UNREADABLE, BadEventError, envelope
+from app.domain.envelope import EVENT_TYPES, UNREADABLE, BadEventError, envelope
 from tests.conftest import Sessions, SettingsMaker
 from tests.services import Database
 
@@ -324,6 +324,12 @@ def test_no_role_can_speak_for_the_protocol(make_settings: SettingsMaker, type_:
     engine.dispose()
 
 
+@pytest.mark.parametrize("type_", EVENT_TYPES)
+def test_the_table_takes_every_type_of_ours(sessions_as: Maker, type_: str) -> None:
+    with sessions_as("worker").begin() as session:
+        session.add(Event(type=type_, host_id=None, data={}))
+
+
 @pytest.mark.parametrize("when", ["'infinity'", "'-infinity'", "'20000-01-01'", "now() - interval '40 days'"])
 def test_a_worker_cannot_choose_when_its_events_are_dropped(make_settings: SettingsMaker, when: str) -> None:
     engine = make_engine(make_settings("worker"))
@@ -359,7 +365,9 @@ async def test_a_row_that_cannot_be_decoded_spoils_no_other_and_keeps_its_place(
         command.upgrade(config, "0004")
     for data in ("""'{"n": 1}'""", *BAD_DATA.values(), """'{"n": 2}'"""):
         bare_database.execute(f"INSERT INTO event (type, host_id, data) VALUES ('notice', 7, ({data})::jsonb)")
+    bare_database.execute("INSERT INTO event (type, data, created_at) VALUES ('notice', '{}', 'infinity')")
     assert migrate.upgrade(bare_database.settings("cli")) is True
+    assert bare_database.execute("SELECT count(*) FROM event WHERE NOT isfinite(created_at)") == [(0,)]
 
     with session_factory(engine)() as session:
         read = read_events(session, 0, 100)

@@ -94,3 +94,18 @@ def test_no_password_is_logged(caplog: pytest.LogCaptureFixture, closed_port: in
         Publisher(settings).publish(EVENT)
     assert "hush-hush" not in caplog.text
     assert "hush-hush" not in repr(settings)
+
+
+def test_what_cannot_be_encoded_is_left_to_the_log(
+    process_settings: Callable[..., Settings], messages: Callable[[], dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker's role can store more than our own code does."""
+    deep: dict[str, Any] = {}
+    for _ in range(300):
+        deep = {"deeper": deep}
+    process_settings("web")
+    assert publish_task_notification(StoredEvent(Cursor("k3f9", 8), "task_update", 1, deep, AT)) is False
+    assert "Could not publish event k3f9-8" in caplog.text
+    bare = StoredEvent(Cursor("k3f9", 9), "task_update", 1, {}, AT)
+    assert publish_task_notification(bare) is True
+    assert messages() == envelope(bare)
