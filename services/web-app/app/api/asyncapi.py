@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from app.realtime.messages import MESSAGES, Message, message_type
+from app.domain.messages import MESSAGES, Message, message_type
 
 router = APIRouter(prefix="/api", tags=["protocol"])
 

@@ -7,7 +7,7 @@ import typer
 
 from app.cli.connection import explained
 from app.cli.output import AsJson, answer, fail
-from app.domain.envelope import BadEventError
+from app.domain.event_check import BadEventError
 
 
 def notify(

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from app.db.models import Event, EventEpoch, EventFloor
 from app.domain.cursor import Cursor
-from app.domain.envelope import UNREADABLE, StoredEvent, check_event
+from app.domain.envelope import UNREADABLE, StoredEvent
+from app.domain.event_check import check_event
 
 # One statement, so that the epoch and the rows are of one snapshot; without rows it still gives the epoch. Data comes
 # as text: a driver that decodes it would give up the whole answer for one row.

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.cursor import Cursor
-from app.domain.envelope import TASK_PROGRESS, TASK_UPDATE, StoredEvent, as_count
+from app.domain.envelope import TASK_PROGRESS, TASK_UPDATE, StoredEvent
+from app.domain.messages import MAX_COUNT
 
 STATUSES = ("queued", "started", "success", "cancelled")  # those that may be merged; a failure comes alone
 VERDICTS = ("assessed", "not_assessed")
@@ -81,6 +82,10 @@ def _result(event: StoredEvent) -> Mapping[str, Any]:
     return result if isinstance(result, Mapping) else {}
 
 
+def _as_count(value: object) -> int:
+    return value if type(value) is int and 0 <= value <= MAX_COUNT else 0
+
+
 def _merged(row: Sequence[StoredEvent], at_least: float) -> list[StoredEvent | Digest]:
     places = [place for place, event in enumerate(row) if may_be_merged(event)]
     if len(places) < at_least:
@@ -99,7 +104,7 @@ def _count(updates: Sequence[StoredEvent]) -> Digest:
         if result.get("verdict") in VERDICTS:
             counts[result["verdict"]] += 1
         for name in ("vulnerabilities", *SEVERITIES):
-            counts[name] += as_count(result.get(name))
+            counts[name] += _as_count(result.get(name))
     counts["hosts"] = len({update.host_id for update in updates} - {None})
     first = updates[0].cursor
     return Digest(Cursor(first.epoch, first.sequence - 1), updates[-1].cursor, counts)

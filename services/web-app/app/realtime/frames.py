@@ -11,8 +11,8 @@ from websockets.frames import Opcode
 from app.domain.cursor import Cursor
 from app.domain.digest import Digest
 from app.domain.envelope import StoredEvent, envelope
+from app.domain.messages import ErrorData
 from app.realtime.deflate import deflated
-from app.realtime.messages import ErrorData
 
 
 @dataclass(frozen=True, slots=True)

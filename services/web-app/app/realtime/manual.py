@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from app.domain.messages import TaskUpdate
 from app.realtime import frames
 from app.realtime.hub import ConnectionManager
-from app.realtime.messages import TaskUpdate
 
 log = logging.getLogger(__name__)
 

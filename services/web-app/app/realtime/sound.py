@@ -8,7 +8,7 @@ import orjson
 from pydantic import ValidationError
 
 from app.domain.envelope import EVENT_TYPES, TASK_PROGRESS, TASK_UPDATE, UNREADABLE, StoredEvent, envelope
-from app.realtime.messages import TaskProgress, TaskUpdate
+from app.domain.messages import TaskProgress, TaskUpdate
 
 _MODELS: dict[str, type[TaskUpdate | TaskProgress]] = {TASK_UPDATE: TaskUpdate, TASK_PROGRESS: TaskProgress}
 log = logging.getLogger(__name__)

@@ -118,7 +118,7 @@ def test_a_new_password_signs_the_user_out(vulsctl: Run, database: Database, tmp
         (("notify", "--status", "done"), "", "unknown status"),
         (("notify", "--data", "{"), "", "not JSON"),
         (("notify", "--data", "[" * 100_000), "", "not JSON"),
-        (("notify", "--data", '{"high": "many"}'), "", "result_data.high must be a whole number from 0 to 1000000000"),
+        (("notify", "--data", '{"high": "many"}'), "", "result_data.high: Input should be a valid integer, not 'many'"),
         (("notify", "--data", '{"a": 1e400}'), "", "result_data.a is a number that browsers cannot hold"),
         (("notify", "--data", '{"a":' + "[" * 40 + "]" * 40 + "}"), "", "nested deeper than 16 levels"),
         (("notify", "--data", json.dumps({"a": "x" * 40_000})), "", "at most 32768 are sent to browsers"),

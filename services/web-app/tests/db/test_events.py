@@ -19,7 +19,8 @@ from app.db.events import head, load_event, maintain, oldest_sequence, read_even
 from app.db.log_tail import LogTail
 from app.db.models import Event
 from app.domain.cursor import Cursor
-from app.domain.envelope import EVENT_TYPES, UNREADABLE, BadEventError, envelope
+from app.domain.envelope import EVENT_TYPES, UNREADABLE, envelope
+from app.domain.event_check import BadEventError
 from tests.conftest import Sessions, SettingsMaker
 from tests.services import Database
 

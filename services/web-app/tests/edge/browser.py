@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, unix_connect
 
-from app.realtime.messages import json_schemas
+from app.domain.messages import json_schemas
 from tests.edge.process import ORIGIN, InstanceProcess
 
 _VALIDATORS = {name: Draft202012Validator(schema) for name, schema in json_schemas().items()}

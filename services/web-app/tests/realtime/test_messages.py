@@ -12,13 +12,13 @@ from jsonschema import Draft202012Validator
 from app.domain.cursor import Cursor
 from app.domain.digest import Digest, condense
 from app.domain.envelope import StoredEvent
+from app.domain.messages import json_schemas
 from app.domain.permissions import Access, Role
 from app.realtime import frames
 from app.realtime.client import CloseCode, QueueClient, SessionCredential
 from app.realtime.hub import ConnectionManager
 from app.realtime.inbox import ERRORS, Inbox
 from app.realtime.manual import ManualGate
-from app.realtime.messages import json_schemas
 
 HEAD = Cursor("k3f9", 1842)
 BY_HAND: dict[str, Any] = {

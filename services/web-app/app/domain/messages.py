@@ -7,7 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 CursorText = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9]{1,32}-[0-9]{1,19}$", description="an event's id; opaque to clients")
 ]
+MAX_COUNT = 10**9  # of what digests add up: the sum of many still is a number that every encoder takes
 Count = Annotated[int, Field(ge=0)]
+Found = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Timestamp = Annotated[
     str,
     Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?$", description="UTC, ISO 8601, without a zone"),
@@ -39,12 +41,12 @@ class ResultData(Open):
 
     scan_id: int | None = None
     verdict: Literal["assessed", "not_assessed", "failed"] | None = None
-    vulnerabilities: Count | None = None
-    critical: Count | None = None
-    high: Count | None = None
-    medium: Count | None = None
-    low: Count | None = None
-    unknown: Count | None = None
+    vulnerabilities: Found | None = None
+    critical: Found | None = None
+    high: Found | None = None
+    medium: Found | None = None
+    low: Found | None = None
+    unknown: Found | None = None
     reason: Reason | None = None
     demo: bool = False
 
