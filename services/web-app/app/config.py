@@ -30,6 +30,7 @@ class Settings(BaseSettings):
 
     component: Component = "cli"
     instance: str = Field(default="local:1", description="`<host>:<number>` of a web instance; sent as X-Vuls-Instance")
+    instances: int = Field(default=0, ge=0, le=99, description="web instances that belong on this host; for vulsctl")
     zone: str = Field(default="default", pattern=names.ZONE)
     release_id: str = "development"
 

@@ -7,14 +7,15 @@ import httpx
 
 from app.cli.output import fail
 
-DEFAULT = "/run/vuls-web-*/admin/admin.sock"
+SOCKET = "/run/vuls-web-{}/admin/admin.sock"
 
 
-def find(given: list[str] | None) -> list[Path]:
-    """Return the named sockets, or those of all instances on this host."""
+def find(given: list[str] | None, expected: int) -> list[Path]:
+    """Return the named sockets, or those of all instances on this host: the `expected` first ones, there or not."""
     if given:
         return [Path(path) for path in given]
-    return sorted(Path("/").glob(DEFAULT.lstrip("/")))
+    there = set(Path("/").glob(SOCKET.format("*").lstrip("/")))
+    return sorted(there | {Path(SOCKET.format(number)) for number in range(1, expected + 1)})
 
 
 def ask(path: Path, method: str, route: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401  (query parameters)

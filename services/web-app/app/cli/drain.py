@@ -1,5 +1,6 @@
 """`vulsctl drain`: empty an instance before it stops."""
 
+from pathlib import Path
 from typing import Annotated
 
 import httpx
@@ -15,7 +16,7 @@ def drain(
     as_json: AsJson = False,
 ) -> None:
     """Make an instance not ready and send its clients to others, spread over time. It stays so until restarted."""
-    path = admin_socket.find([f"/run/vuls-web-{instance}/admin/admin.sock"])[0]
+    path = Path(admin_socket.SOCKET.format(instance))
     try:
         report = admin_socket.ask(path, "POST", "/drain", seconds=seconds)
     except httpx.HTTPError as error:

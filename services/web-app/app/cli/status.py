@@ -21,7 +21,7 @@ _COLUMNS = ("instance", "ready", "reason", "database", "redis", "feed", "clients
 
 def status(socket: Sockets = None, as_json: AsJson = False) -> None:
     """Show the web instances of this host, or what another component reaches; exit status 1 when something is ill."""
-    paths = admin_socket.find(socket)
+    paths = admin_socket.find(socket, get_settings().instances)
     rows = [_ask(path) for path in paths] or [_this_host()]
     table(rows, _COLUMNS, as_json=as_json)
     if not all(row["ready"] and row["feed"] in (None, "live") for row in rows):
@@ -68,4 +68,4 @@ def _ask(path: Path) -> dict[str, Any]:
         return admin_socket.ask(path, "GET", "/status")
     except httpx.HTTPError as error:
         row: dict[str, Any] = dict.fromkeys(_COLUMNS)
-        return row | {"instance": path.parent.name, "ready": False, "reason": f"no answer: {error}"}
+        return row | {"instance": path.parent.parent.name, "ready": False, "reason": f"no answer: {error}"}

@@ -101,6 +101,13 @@ def test_a_new_password_signs_the_user_out(vulsctl: Run, database: Database, tmp
     assert database.execute("SELECT count(*) FROM user_session") == [(0,)]
 
 
+def test_an_instance_that_is_gone_is_missed(vulsctl: Run, process_settings: Callable[..., Any]) -> None:
+    process_settings("web", instances=2)
+    rows = answer(vulsctl("status", "--json", status=1))
+    assert [(row["instance"], row["ready"]) for row in rows] == [("vuls-web-1", False), ("vuls-web-2", False)]
+    assert "no answer" in rows[0]["reason"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "said"),
     [
