@@ -31,7 +31,7 @@ def test_an_idle_socket_costs_little_memory(
     sign_in: Callable[..., Browser],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    instance = start_instance(connections_per_user=10 * SOCKETS, heartbeat_interval=3600)
+    instance = start_instance(connections_per_user=10 * SOCKETS, heartbeat_interval=15)
     request = handshake(sign_in("admin", instance))
     sockets: list[socket.socket] = []
     told = time.monotonic()
