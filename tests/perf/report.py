@@ -39,7 +39,7 @@ def render(results: Mapping[str, Any], picture: str) -> tuple[str, str]:
     fanout = results["fanout-tcp"]
     runs: Runs = fanout["result"]
     page = Template(Path(__file__).with_name("page.md").read_text()).substitute(
-        runs=max(len(each) for each in runs.values()),
+        runs=_counts(runs),
         machine="  \n".join(f"{name}: {value}" for name, value in fanout["machine"].items()),
         foreign=f"{max(run['loads'][load]['foreign'] for run in _all(runs) for load in run['loads']):.0%}",
         picture=picture,
@@ -55,6 +55,14 @@ def render(results: Mapping[str, Any], picture: str) -> tuple[str, str]:
 
 def _all(runs: Runs) -> list[Mapping[str, Any]]:
     return [run for each in runs.values() for run in each]
+
+
+def _counts(runs: Runs) -> str:
+    """Say how many runs there were, and of which load fewer."""
+    each = next(iter(runs.values()))
+    counts = {load: sum(load in run["loads"] for run in each) for load in load_names(runs)}
+    fewer = sorted({count for count in counts.values() if count < len(each)})
+    return f"{len(each)} alternating runs" + (f", of {fewer[0]} with 10,000 clients" if fewer else "")
 
 
 def _section(results: Mapping[str, Any], name: str, text: Callable[[Any], str]) -> str:
@@ -73,7 +81,7 @@ def load_names(runs: Runs) -> list[str]:
 
 def figure(runs: Runs, server: str, load: str, key: str) -> Figure:
     """Return one figure of a server under a load, over all runs."""
-    return Figure.of(run["loads"][load][key] for run in runs[server])
+    return Figure.of(run["loads"][load][key] for run in runs[server] if load in run["loads"])
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

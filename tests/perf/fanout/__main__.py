@@ -1,6 +1,7 @@
 """The benchmark of the fan-out: our instance and its peers, in alternating runs.
 
-python -m tests.perf.fanout [--runs N] [--servers NAME,NAME] [--clients 1000] [--transport tcp] [--out FILE]
+python -m tests.perf.fanout [--runs N [--many-runs M]] [--servers NAME,NAME] [--clients 1000] [--transport tcp]
+                             [--out FILE]
 python -m tests.perf.fanout --smoke              50 clients, one run, ours and the C loop: does it work at all?
 python -m tests.perf.fanout --connections 15000  ours alone: memory, and one event that reaches all
 
@@ -41,7 +42,8 @@ def main() -> int:
             else:
                 chosen = [load for load in loads.FULL if load.clients in arguments.clients]
                 wanted = SMOKE if arguments.smoke else chosen
-                result = _alternate(servers, wanted, arguments.runs, idle=not arguments.smoke)
+                counts = (arguments.runs, min(arguments.runs, arguments.many_runs or arguments.runs))
+                result = _alternate(servers, wanted, counts, idle=not arguments.smoke)
     except (LossError, ProcessError, ServerError, build.BuildError) as error:
         note(f"FAILED: {error}")
         return 1
@@ -57,6 +59,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests.perf.fanout", description="The benchmark of the fan-out.")
     parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--many-runs", type=int, help="runs with 10,000 clients, which take long; all without it")
     parser.add_argument("--servers", type=lambda text: tuple(text.split(",")), default=NAMES)
     parser.add_argument("--transport", choices=("unix", "tcp"), default="unix")
     parser.add_argument("--clients", type=int, nargs="*", default=[1_000, 10_000], help="only the loads of so many")
@@ -85,16 +88,22 @@ def _servers(names: Sequence[str], transport: Transport) -> Iterator[list[Server
 
 
 def _alternate(
-    servers: Sequence[Server], wanted: Sequence[loads.Load], runs: int, *, idle: bool
+    servers: Sequence[Server], wanted: Sequence[loads.Load], counts: tuple[int, int], *, idle: bool
 ) -> dict[str, list[dict[str, object]]]:
-    """Run every server `runs` times; each round begins with another one, so that drift of the machine hits all."""
+    """Run every server as often as the first of `counts` says; each round begins with another one.
+
+    So drift of the machine hits all. Only the first rounds, as many as the second of `counts` says, have the loads of
+    very many clients.
+    """
+    runs, many_runs = counts
     found: dict[str, list[dict[str, object]]] = {server.name: [] for server in servers}
     for number in range(runs):
         start = number % len(servers)
         for server in [*servers[start:], *servers[:start]]:
             began = time.monotonic()
             note(f"run {number + 1}/{runs}  {server.name}")
-            done = loads.run(server, wanted, idle=idle)
+            now = [load for load in wanted if number < many_runs or load.clients < loads.IDLE_TO]
+            done = loads.run(server, now, idle=idle)
             measured = {name: figures.as_dict() for name, figures in done.loads.items()}
             found[server.name].append({"loads": measured, "idle_kib": done.idle_kib})
             figures = "  ".join(f"{item.cpu_us:5.2f}" for item in done.loads.values())
