@@ -103,7 +103,7 @@ def test_a_new_password_signs_the_user_out(vulsctl: Run, database: Database, tmp
 
 def test_an_instance_that_is_gone_is_missed(vulsctl: Run, process_settings: Callable[..., Any]) -> None:
     process_settings("web", instances=2)
-    rows = answer(vulsctl("status", "--json", status=1))
+    rows = answer(vulsctl("status", "--json", status=1))["items"]
     assert [(row["instance"], row["ready"]) for row in rows] == [("vuls-web-1", False), ("vuls-web-2", False)]
     assert "no answer" in rows[0]["reason"]
 
