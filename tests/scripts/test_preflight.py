@@ -43,6 +43,14 @@ def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in said
 
 
+def engine_with(folder: Path, containers: str) -> str:
+    """Return a PATH on which the engine is a script that lists these containers: the check only reads its list."""
+    engine = folder / "docker"
+    engine.write_text(f"#!/bin/sh\n[ \"$2\" != --all ] || printf '{containers}'\n")
+    engine.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
 def test_a_taken_port_is_named(taken_port: int) -> None:
     refused(preflight(VULS_HTTPS_PORT=str(taken_port)), f"127.0.0.1:{taken_port} is taken", "VULS_HTTPS_PORT")
 
@@ -67,13 +75,10 @@ def test_an_empty_port_is_the_usual_one() -> None:
     ids=["tests over the local stack", "the local stack over tests", "a stranger"],
 )
 def test_another_stack_is_not_touched(tmp_path: Path, owner: str, label: str, words: tuple[str, ...]) -> None:
-    """The engine here is a script that lists one container: the check only reads its list."""
-    engine = tmp_path / "docker"
-    engine.write_text(f"#!/bin/sh\n[ \"$2\" != --all ] || printf 'vuls-lb\\t{owner}\\n'\n")
-    engine.chmod(0o755)
-    result = preflight(arguments=("--label", label), PATH=f"{tmp_path}:{os.environ['PATH']}")
+    path = engine_with(tmp_path, f"vuls-lb\\t{owner}\\n")
+    result = preflight(arguments=("--label", label), PATH=path)
     refused(result, *words)
-    mine = preflight(arguments=("--label", owner or "local"), PATH=f"{tmp_path}:{os.environ['PATH']}")
+    mine = preflight(arguments=("--label", owner or "local"), PATH=path)
     assert ("container vuls-lb" in mine.stderr) == (owner == "")
 
 
@@ -96,9 +101,10 @@ def test_whoever_is_not_root_is_told(readable_copy: Path) -> None:
     refused(preflight(*nobody, script=readable_copy), "not root")
 
 
-def test_all_findings_come_at_once(taken_port: int) -> None:
+def test_all_findings_come_at_once(tmp_path: Path, taken_port: int) -> None:
     small = 'mount -t tmpfs -o size=16m none /mnt && VULS_LIVE_CACHE=/mnt exec "$0"'
-    result = preflight("unshare", "--mount", "sh", "-c", small, VULS_HTTPS_PORT=str(taken_port))
+    port, path = str(taken_port), engine_with(tmp_path, "")
+    result = preflight("unshare", "--mount", "sh", "-c", small, VULS_HTTPS_PORT=port, PATH=path)
     refused(result, "2 finding(s)", "is taken", "GiB free")
 
 
