@@ -1,5 +1,6 @@
 """The deployed stack as the tests see it: its hosts, its addresses, and how to act on them."""
 
+import hashlib
 import os
 import ssl
 import subprocess
@@ -95,6 +96,23 @@ def sign_in(name: str, password: str) -> httpx.Client:
     answer = session.post("/api/auth/login", json={"username": name, "password": password})
     assert answer.status_code == 200, answer.text
     return session
+
+
+def start_instance(instance: str) -> None:
+    """Start a web instance anew and return when the balancer sends to it again those whose cookie names it.
+
+    Until then it holds an instance that failed for lost, and clients of that instance go elsewhere.
+    """
+    host, _, number = instance.partition(":")
+    must(on(host, "systemctl", "restart", f"vuls-web@{number}"))
+    route = {"__Host-vuls_route": hashlib.sha256(instance.encode()).hexdigest()[:12]}
+
+    def answers() -> bool:
+        with client(cookies=route) as visitor:
+            answer = visitor.get("/readyz")
+        return answer.is_success and answer.json()["instance"] == instance
+
+    wait_until(answers, timeout=60, what=f"{instance} answers those whose cookie names it")
 
 
 def journal(host: str, unit: str, since: str) -> str:

@@ -28,7 +28,7 @@ def drained(instance: str) -> Iterator[None]:
         (state,) = (row for row in running if row["instance"] == instance)
         assert (state["reason"], state["clients"]) == ("draining", 0), "it runs, and has no clients"
     finally:
-        stack.must(stack.on(host, "systemctl", "restart", f"vuls-web@{number}"))
+        stack.start_instance(instance)
         stack.wait_until(
             lambda: stack.on(host, "vulsctl", "status").returncode == 0, timeout=60, what=f"{instance} ready again"
         )

@@ -98,7 +98,7 @@ def test_the_cookie_moves_a_client_when_its_instance_dies_and_the_page_goes_on(p
             1, timeout=120_000
         )
     finally:
-        stack.must(stack.on(host, "systemctl", "start", f"vuls-web@{number}"))
+        stack.start_instance(instance)
 
 
 def test_a_feed_resumes_with_exactly_what_it_missed(admin: httpx.Client, feed: Callable[..., Feed]) -> None:
