@@ -21,7 +21,7 @@ readonly PARTS=(
     "integration-executor 260"
     "integration-vuls 200"
     "perf-smoke 90"
-    "molecule-default 2200"
+    "molecule-default 2600"
 )
 readonly LONG_PARTS=(
     "perf 2400"
