@@ -32,6 +32,7 @@ SYNC = b"is all of it read?"
 FIXED_SEED = 20250627
 EARLY = 12 * 1024  # bytes that may come before the handshake is answered; a server may hang up at more
 ANSWER = 10  # seconds
+TRIES = 5  # to be let in by an instance on a busy machine
 HANDSHAKE_TIMEOUT = 2  # seconds
 GROWTH = 24  # MiB that an instance may grow by under all of this, after it was warm
 
@@ -76,12 +77,22 @@ class Target:
 
     def converse(self, data: bytes, enough: Callable[[Outcome], bool], *, together: bool = True) -> Outcome:
         """Send `data` after a handshake (in one piece with it, or after the answer); read until `enough` or the end."""
+        for _ in range(TRIES):
+            outcome = self._try(data, enough, together=together and len(data) < EARLY)
+            if outcome is not None:
+                return outcome
+            time.sleep(1)
+        raise AssertionError(f"turned away {TRIES} times")
+
+    def _try(self, data: bytes, enough: Callable[[Outcome], bool], *, together: bool) -> Outcome | None:
+        """Do so once; None when the machine is so busy that the instance lets nobody in."""
         outcome = Outcome()
-        together = together and len(data) < EARLY
         deadline = time.monotonic() + ANSWER
         with Peer(self.instance.http_socket) as peer:
             peer.send(self.hello + data if together else self.hello)
             head = peer.read_head()
+            if head.startswith(b"HTTP/1.1 503"):
+                return None
             assert head.startswith(b"HTTP/1.1 101"), head
             if not together:
                 peer.send(data)
