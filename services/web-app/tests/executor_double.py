@@ -35,6 +35,7 @@ class ExecutorDouble:
     submitted: list[dict[str, Any]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)  # given to the next requests instead of the usual
     keys: set[str] = field(default_factory=set)
+    says: dict[str, Any] = field(default_factory=dict)  # of a job that goes on: state, phase, log
     _server: socketserver.ThreadingUnixStreamServer | None = None
 
     def __post_init__(self) -> None:
@@ -84,8 +85,8 @@ class ExecutorDouble:
 
     def _look(self, job_id: str) -> dict[str, Any]:
         job = self.jobs[job_id]
-        if job["state"] in {"accepted", "scanning"}:
-            job |= self.end(job["server"]) if self.let_end.is_set() else {"state": "scanning"}
+        if job["state"] in {"accepted", "preparing", "scanning", "reporting"}:
+            job |= self.end(job["server"]) if self.let_end.is_set() else {"state": "scanning"} | self.says
             self.scanning.set()
         return job
 

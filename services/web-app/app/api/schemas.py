@@ -158,7 +158,10 @@ class TaskChange(Body):
 
 
 class RunShown(BaseModel):
-    """A run. `result_data` is exactly what its last event says."""
+    """A run. `result_data` is exactly what its last event says.
+
+    `phase` is how far it got; `percent` an estimate while it is started, null where the host has no earlier scans.
+    """
 
     id: int
     task_id: int
@@ -172,6 +175,8 @@ class RunShown(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     result_data: dict[str, Any]
+    phase: str | None
+    percent: Annotated[int, Field(ge=0, le=100)] | None
 
 
 class TaskShown(BaseModel):

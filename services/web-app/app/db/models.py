@@ -171,6 +171,9 @@ class Run(Base):
         Index("run_by_task_end", "task_id", text("finished_at DESC")),
         Index("run_by_end", text("finished_at DESC"), text("id DESC")),
         Index("run_open", "id", postgresql_where=text("status IN ('queued', 'started')")),
+        Index(
+            "run_with_phases", "host_id", text("finished_at DESC"), postgresql_where=text("phase_seconds IS NOT NULL")
+        ),
     )
     id: Mapped[int] = mapped_column(_identity(), primary_key=True)
     task_id: Mapped[int] = mapped_column(default=0)  # 0: no task, an ad-hoc run
@@ -191,6 +194,11 @@ class Run(Base):
     lease_owner: Mapped[str | None]
     lease_expires_at: Mapped[datetime | None]
     result_data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    phase: Mapped[str | None]
+    percent: Mapped[int | None] = mapped_column(SmallInteger)
+    phase_seconds: Mapped[dict[str, float] | None] = mapped_column(
+        JSONB(none_as_null=True)
+    )  # of a good scan, seen whole
     host: Mapped[Host] = relationship()
 
     @property

@@ -121,6 +121,9 @@ def restart_run(session: Session, run_id: int) -> tuple[Run, Event] | None:
         started_at=None,
         finished_at=None,
         result_data={},
+        phase=None,
+        percent=None,
+        phase_seconds=None,
     )
     return None if run is None else (run, _record(session, run, _now(session)))
 
@@ -149,18 +152,28 @@ def claim_run(session: Session, run_id: int, owner: str, lease_seconds: float) -
     return None if run is None else Claim(run, None)
 
 
-def _held(run: Run) -> tuple[ColumnElement[bool], ...]:
+def held(run: Run) -> tuple[ColumnElement[bool], ...]:
+    """Return the guard that a claimed run still is its claimant's."""
     return Run.id == run.id, Run.status == "started", Run.lease_owner == run.lease_owner, Run.attempt == run.attempt
 
 
 def renew_lease(session: Session, run: Run, lease_seconds: float) -> bool:
     """Keep the lease of a claimed run; False when the run is the claimant's no longer."""
-    renewed = update(Run).where(*_held(run)).values(lease_expires_at=_lease_end(lease_seconds)).returning(Run.id)
+    renewed = update(Run).where(*held(run)).values(lease_expires_at=_lease_end(lease_seconds)).returning(Run.id)
     return session.scalar(renewed) is not None
 
 
+def is_held(session: Session, run: Run) -> bool:
+    """Tell whether a claimed run still is the claimant's."""
+    return session.scalar(select(Run.id).where(*held(run))) is not None
+
+
 def _end(
-    session: Session, guard: Sequence[ColumnElement[bool]], status: RunStatus, result_data: dict[str, Any]
+    session: Session,
+    guard: Sequence[ColumnElement[bool]],
+    status: RunStatus,
+    result_data: dict[str, Any],
+    **more: Any,  # noqa: ANN401
 ) -> Event | None:
     ended = _change(
         session,
@@ -170,13 +183,24 @@ def _end(
         result_data=result_data,
         lease_owner=None,
         lease_expires_at=None,
+        **more,
     )
     return None if ended is None else _record(session, ended, _now(session))
 
 
-def finish_run(session: Session, run: Run, status: RunStatus, result_data: dict[str, Any]) -> Event | None:
-    """End a claimed run. None when it is the claimant's no longer: the caller then rolls back what it stored for it."""
-    return _end(session, _held(run), status, result_data)
+def finish_run(
+    session: Session,
+    run: Run,
+    status: RunStatus,
+    result_data: dict[str, Any],
+    phase_seconds: dict[str, float] | None = None,
+) -> Event | None:
+    """End a claimed run. None when it is the claimant's no longer: the caller then rolls back what it stored for it.
+
+    `phase_seconds` is what later scans of the host are compared with.
+    """
+    more = {} if phase_seconds is None else {"phase_seconds": phase_seconds}
+    return _end(session, held(run), status, result_data, **more)
 
 
 def cancel_run(session: Session, run_id: int) -> Event | None:
@@ -286,4 +310,6 @@ def run_json(run: Run) -> dict[str, Any]:
         "started_at": wire_time(run.started_at),
         "finished_at": wire_time(run.finished_at),
         "result_data": run.result_data,
+        "phase": run.phase,
+        "percent": run.percent if run.status == "started" else None,
     }

@@ -45,5 +45,23 @@ def task_update_data(
         "status": status,
         "task_name": task_name,
         "result_data": dict(result_data),
-        "timestamp": timestamp.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds"),
+        "timestamp": _wire_stamp(timestamp),
     }
+
+
+def task_progress_data(
+    task_id: int, task_run_id: int, task_name: str, phase: str, percent: int | None, timestamp: datetime
+) -> dict[str, Any]:
+    """Return what a `task_progress` always says; `percent` is None where that cannot be told."""
+    return {
+        "task_id": task_id,
+        "task_run_id": task_run_id,
+        "task_name": task_name,
+        "phase": phase,
+        "percent": percent,
+        "timestamp": _wire_stamp(timestamp),
+    }
+
+
+def _wire_stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")

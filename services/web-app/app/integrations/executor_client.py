@@ -110,10 +110,19 @@ class ExecutorClient:
         """Close the connection."""
         self._http.close()
 
-    def run(self, job_id: str, server: str, scan_type: ScanType, deadline: float, given_up: threading.Event) -> Job:
+    def run(
+        self,
+        job_id: str,
+        server: str,
+        scan_type: ScanType,
+        deadline: float,
+        given_up: threading.Event,
+        on_look: Callable[[Job], None] = lambda _: None,
+    ) -> Job:
         """Run a job to its end and return it. The same id with the same request joins the job that is there.
 
-        `deadline` is in seconds from now. Setting `given_up` ends the job within a second or so.
+        `deadline` is in seconds from now. Setting `given_up` ends the job within a second or so. `on_look` gets the job
+        each time it was looked at; it must not wait.
 
         Raises:
             ExecutorError: no scan; one of its kinds says why.
@@ -121,10 +130,12 @@ class ExecutorClient:
         ends_at = time.monotonic() + deadline
         request = {"job_id": job_id, "server": server, "scan_type": scan_type}
         job = self._patiently(lambda: self._submit(request), ends_at, given_up)
+        on_look(job)
         try:
             while not job.has_ended:
                 self._wait(self._poll_interval, ends_at, given_up)
                 job = self._patiently(lambda: self._look(job_id) or self._submit(request), ends_at, given_up)
+                on_look(job)
         except ExecutorError:
             self.cancel(job_id)  # the run will be told as ended: nothing of it may go on at the target
             raise

@@ -9,21 +9,24 @@ import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.config import Settings
 from app.db.events import load_event
 from app.db.models import Event, Host, Run
+from app.db.progress import earlier_seconds
 from app.db.runs import Claim, claim_run, create_adhoc_run, find_run, finish_run, restart_run
 from app.db.scans import store_scan
 from app.domain.backoff import delays
 from app.domain.envelope import task_update_data
+from app.domain.progress import Course
 from app.domain.status import FINISHED_STATUSES, SCAN_TYPES, ScanType
 from app.domain.verdict import Reason, Verdict, failed, judge
 from app.integrations.executor_client import ExecutorClient, ExecutorError, ScanGivenUp
 from app.tasks.lease import LeaseKeeper
+from app.tasks.progress import ProgressTeller
 from app.utils.notification_service.publisher import publish_task_notification
 
 logger = logging.getLogger(__name__)
@@ -86,39 +89,56 @@ class ScanRunner:
         logger.info("Scanning %s for run %s, attempt %s", run.host.name, run.id, run.attempt)
         settings = self._settings
         with LeaseKeeper(self._sessions, run, settings.lease_seconds, settings.heartbeat_seconds) as lease:
-            event = self._attempt(run, lease.lost)
+            event = self._attempt(claim, lease.lost)
         if event is None:
             logger.warning("Run %s ended elsewhere: what this attempt brought back is dropped", run.id)
         self._tell(event)
         return self._say(run.id)
 
-    def _attempt(self, run: Run, lost: threading.Event) -> Event | None:
+    def _attempt(self, claim: Claim, lost: threading.Event) -> Event | None:
         """Scan, and store how it ended; None when the run ended elsewhere meanwhile.
 
         An error that nobody foresaw, in a result that PostgreSQL cannot hold for one, ends the run with a reason of its
         own. Left alone it would only end with its lease, as that of a worker that is lost.
         """
+        run = claim.run
+        course = self._course(run)
         try:
-            scanned = self._scan(run, lost)
-            return None if scanned is None else self._store(run, *scanned)
+            scanned = self._scan(run, course, lost)
+            if scanned is None:
+                return None
+            # Of an attempt that was joined nobody knows when its phases began.
+            return self._store(run, *scanned, course.durations() if claim.event is not None else None)
         except _DATABASE_AWAY:
             raise
         except Exception:
             logger.exception("Run %s failed in a way that nobody foresaw", run.id)
             return self._store(run, failed("internal", _INTERNAL.format(host=run.host.name)), None)
 
-    def _scan(self, run: Run, lost: threading.Event) -> tuple[Verdict, dict[str, Any] | None] | None:
+    def _course(self, run: Run) -> Course:
+        """Return where the scan stands, and what its progress is measured by."""
+        try:
+            with self._sessions() as session:
+                earlier = earlier_seconds(session, run)
+        except SQLAlchemyError as error:
+            logger.warning("Run %s goes on without an estimate (%s)", run.id, type(error).__name__)
+            earlier = {}
+        return Course(earlier, run.percent)
+
+    def _scan(self, run: Run, course: Course, lost: threading.Event) -> tuple[Verdict, dict[str, Any] | None] | None:
         """Return verdict and result file; None when the run was taken away meanwhile."""
         settings = self._settings
         client = ExecutorClient(settings.executor_socket, settings.executor_api_key.get_secret_value())
         try:
-            job = client.run(
-                _job_id(run),
-                run.host.name,
-                run.scan_type,  # type: ignore[arg-type]  # the table's CHECK
-                settings.scan_deadline,
-                lost,
-            )
+            with ProgressTeller(self._sessions, run, course, self._tell) as teller:
+                job = client.run(
+                    _job_id(run),
+                    run.host.name,
+                    run.scan_type,  # type: ignore[arg-type]  # the table's CHECK
+                    settings.scan_deadline,
+                    lost,
+                    teller.look,
+                )
         except ScanGivenUp:
             return None
         except ExecutorError as refusal:
@@ -131,15 +151,23 @@ class ScanRunner:
         verdict = judge(job.scan_exit, job.report_exit, job.result, job.log, error, run.host.name)
         return verdict, job.result
 
-    def _store(self, run: Run, verdict: Verdict, document: dict[str, Any] | None) -> Event | None:
+    def _store(
+        self,
+        run: Run,
+        verdict: Verdict,
+        document: dict[str, Any] | None,
+        phase_seconds: dict[str, float] | None = None,
+    ) -> Event | None:
         """End the run in one transaction with what it brought back, as soon as the database is there."""
+        if verdict.status != "success" or not phase_seconds:
+            phase_seconds = None  # nothing that a later scan could be compared with
 
         def store() -> Event | None:
             with self._sessions() as session:
                 scan_id = None
                 if verdict.result is not None and document is not None:
                     scan_id = store_scan(session, run, verdict, document).id
-                event = finish_run(session, run, verdict.status, verdict.result_data(scan_id))
+                event = finish_run(session, run, verdict.status, verdict.result_data(scan_id), phase_seconds)
                 if event is not None:
                     session.commit()
                 return event

@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.db import tokens, users
 from app.db.events import head, load_event, record_event
 from app.db.models import Event, Finding, Host, HostGroup, Run, Scan, ScheduledTask
+from app.db.progress import note_progress
 from app.db.runs import claim_run, create_run, finish_run
 from app.db.sessions import start_session
 from app.db.tasks import create_task
-from app.domain.envelope import TASK_PROGRESS, TASK_UPDATE, task_update_data
+from app.domain.envelope import TASK_UPDATE, task_update_data
 from app.domain.permissions import Role
 from app.utils.notification_service.publisher import Publisher
 from app.utils.passwords import new_secret, new_token, secret_hash
@@ -149,17 +150,9 @@ class World:
 
     def progress(self, run: Run, phase: str, percent: int | None) -> None:
         """A run tells how far it is."""
-        data: dict[str, Any] = {
-            "task_id": run.task_id,
-            "task_run_id": run.id,
-            "task_name": run.task_name,
-            "phase": phase,
-        }
-        timestamp = datetime.now(UTC).replace(tzinfo=None).isoformat()
         with self.worker.begin() as session:
-            event = record_event(
-                session, TASK_PROGRESS, run.host_id, data | {"percent": percent, "timestamp": timestamp}
-            )
+            event = note_progress(session, run, phase, percent)
+        assert event is not None
         self._publish(event)
 
     def _told(self, run: Run, event: Event | None, *, publish: bool) -> Run:

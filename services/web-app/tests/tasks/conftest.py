@@ -1,5 +1,6 @@
 """A worker's surroundings: an executor double, hosts, and this process as the worker."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from app.tasks.scan_run import ScanRunner
 from tests.conftest import Sessions
 from tests.executor_double import API_KEY, ExecutorDouble
 
+Background = Callable[..., threading.Thread]
 LOCAL: dict[str, Any] = {
     "hosts": [
         {"id": 1, "name": "vuls-target-1", "address": "vuls-target-1"},
@@ -62,3 +64,20 @@ def worker(process_settings: Callable[..., Settings], executor: ExecutorDouble, 
 @pytest.fixture
 def runner(worker: Settings) -> ScanRunner:
     return ScanRunner(worker, sessions())
+
+
+@pytest.fixture
+def background() -> Iterator[Callable[..., threading.Thread]]:
+    """Run something in a thread that the test's end waits for."""
+    threads: list[threading.Thread] = []
+
+    def start(work: Callable[..., object], *arguments: Any) -> threading.Thread:
+        thread = threading.Thread(target=work, args=arguments)
+        thread.start()
+        threads.append(thread)
+        return thread
+
+    yield start
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()

@@ -1,7 +1,7 @@
 """One attempt at a run: what it stores, what it tells, and what it does when others interfere."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -10,50 +10,16 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import undefer
 
 from app.config import Settings
-from app.db.events import read_events
 from app.db.models import Event, Finding, Run, Scan, ScheduledTask
-from app.db.runs import cancel_run, create_run, expire_leases, find_run
+from app.db.runs import cancel_run, create_run, expire_leases
 from app.tasks.scan_run import ScanRequestError, ScanRunner
 from tests.conftest import Sessions
 from tests.executor_double import ExecutorDouble, problem, reported
 from tests.services import Database
+from tests.tasks.runs import queue, stored_run, told
 from tests.waiting import wait_until
 
 COUNTS = {"vulnerabilities": 9, "critical": 2, "high": 2, "medium": 3, "low": 1, "unknown": 1}
-
-
-@pytest.fixture
-def background() -> Iterator[Callable[..., threading.Thread]]:
-    """Run something in a thread that the test's end waits for."""
-    threads: list[threading.Thread] = []
-
-    def start(work: Callable[..., object], *arguments: Any) -> threading.Thread:
-        thread = threading.Thread(target=work, args=arguments)
-        thread.start()
-        threads.append(thread)
-        return thread
-
-    yield start
-    for thread in threads:
-        thread.join(20)
-        assert not thread.is_alive()
-
-
-def queue(web: Sessions, task_id: int = 1) -> int:
-    with web.begin() as session:
-        return create_run(session, session.get_one(ScheduledTask, task_id), "manual", "anna")[0].id
-
-
-def told(web: Sessions) -> list[tuple[int, str]]:
-    with web() as session:
-        return [(e.data["task_run_id"], e.data["status"]) for e in read_events(session, 0, 100)[1]]
-
-
-def stored_run(web: Sessions, run_id: int) -> Run:
-    with web() as session:
-        run = find_run(session, run_id)
-    assert run is not None
-    return run
 
 
 def test_a_delivered_job_ends_in_a_stored_scan_and_three_events(
