@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     event_retention_days: int = Field(
         default=30, ge=1, le=3650, description="days that events are kept, by whole weeks"
     )
+    run_log_retention_days: int = Field(default=14, ge=1, le=3650, description="days that the logs of runs are kept")
     digest_rate: float = Field(default=50, gt=0, description="events a second above which updates are merged")
     permission_recheck_interval: float = Field(
         default=4.0, gt=0, le=5, description="seconds; the comparison itself takes a moment, and five are promised"
@@ -127,6 +128,12 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
         return value
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What may never be shown: the passwords and keys that this process has."""
+        values = (self.executor_api_key, self.database_password, self.redis_password)
+        return tuple(value.get_secret_value() for value in values if value.get_secret_value())
 
     @property
     def database_url(self) -> str:

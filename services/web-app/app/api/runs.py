@@ -2,18 +2,22 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Path
+from fastapi import APIRouter, BackgroundTasks, Path, Query
 
 from app.api.announce import announce
 from app.api.auth import User
 from app.api.deps import Db, Limit, page
 from app.api.instance import CurrentInstance
 from app.api.problems import conflict, forbidden, not_found
-from app.api.schemas import Id, Page, RunShown, ScanShown
+from app.api.schemas import Id, Page, RunLogShown, RunShown, ScanShown
+from app.db import run_log as logs
 from app.db import runs, scans
+from app.domain.run_log import KEPT
+from app.domain.status import FINISHED_STATUSES
 
 router = APIRouter(prefix="/api", tags=["runs"])
 RunId = Annotated[Id, Path()]
+LogLimit = Annotated[int, Query(ge=1, le=KEPT)]
 
 
 @router.get("/runs", response_model=Page[RunShown])
@@ -32,6 +36,18 @@ async def get_run(run_id: RunId, db: Db, user: User) -> dict[str, Any]:
     if run is None:
         raise not_found("run")
     return runs.run_json(run)
+
+
+@router.get("/runs/{run_id}/log", response_model=RunLogShown)
+async def run_log(run_id: RunId, db: Db, user: User, since: Id = 0, limit: LogLimit = 500) -> dict[str, Any]:
+    """Show what the programs of a run say, after the line `since`. Of a run that goes on there is always a `next`."""
+    run = await db.run_sync(runs.get_run, user.access, run_id)
+    if run is None:
+        raise not_found("run")
+    lines = await db.run_sync(logs.read_log, run_id, since, limit)
+    over = run.status in FINISHED_STATUSES and len(lines) < limit
+    following = None if over else str(lines[-1].n if lines else since)
+    return {"items": [{"n": line.n, "text": line.text} for line in lines], "next": following}
 
 
 @router.post("/runs/{run_id}/cancel", response_model=RunShown)

@@ -179,6 +179,20 @@ class RunShown(BaseModel):
     percent: Annotated[int, Field(ge=0, le=100)] | None
 
 
+class LogLine(BaseModel):
+    """A line that the programs of a run said. Numbers grow by one; the first are missing where they are not kept."""
+
+    n: int
+    text: str
+
+
+class RunLogShown(BaseModel):
+    """A part of a run's log. `next` is the `since` to ask with next time; null when nothing will follow."""
+
+    items: list[LogLine]
+    next: str | None
+
+
 class TaskShown(BaseModel):
     """A task and when it is due next."""
 

@@ -199,12 +199,24 @@ class Run(Base):
     phase_seconds: Mapped[dict[str, float] | None] = mapped_column(
         JSONB(none_as_null=True)
     )  # of a good scan, seen whole
+    log_lines: Mapped[int] = mapped_column(default=0, server_default="0")  # said so far; the number of the last line
     host: Mapped[Host] = relationship()
 
     @property
     def host_name(self) -> str:
         """The name of the host; `host` is loaded with every query of this package."""
         return self.host.name
+
+
+class RunLog(Base):
+    """A line that a run's programs said. `n` goes on through all attempts of the run."""
+
+    __tablename__ = "run_log"
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), primary_key=True)
+    n: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+    text: Mapped[str]
 
 
 class Scan(Base):

@@ -102,10 +102,10 @@ class Scheduler:
 
     def _clean_up(self) -> None:
         """Remove what is over. It can wait: a failure that leaves the connection whole stops no schedule."""
-        days = self._settings.event_retention_days
+        days, log_days = self._settings.event_retention_days, self._settings.run_log_retention_days
         try:
             with Session(self._leadership.connection) as session, session.begin():
-                clean_up(session, self._settings.login_window)
+                clean_up(session, self._settings.login_window, log_days)
                 dropped = maintain(session, days)
         except DBAPIError as error:
             if error.connection_invalidated:

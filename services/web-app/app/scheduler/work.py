@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
 from app.db.models import Event, LoginFailure, ScheduledTask, UserSession
+from app.db.run_log import delete_old_lines
 from app.db.runs import create_run, expire_leases
 from app.domain.schedule import BadScheduleError, Schedule, fire
 from app.domain.verdict import failed
@@ -76,11 +77,12 @@ def end_silent_runs(session: Session) -> list[Event]:
     return events
 
 
-def clean_up(session: Session, login_window: int) -> int:
-    """Delete sessions that are over and refused logins that count no longer; return how many rows went."""
+def clean_up(session: Session, login_window: int, log_days: int) -> int:
+    """Delete sessions that are over, refused logins that count no longer and old logs; return how many rows went."""
     over = delete(UserSession).where(UserSession.expires_at < func.now())
     counted = delete(LoginFailure).where(LoginFailure.failed_at < func.now() - timedelta(seconds=login_window))
     results = [
         session.execute(statement, execution_options={"synchronize_session": False}) for statement in (over, counted)
     ]
-    return sum(result.rowcount for result in results if isinstance(result, CursorResult))
+    logs = delete_old_lines(session, log_days)
+    return logs + sum(result.rowcount for result in results if isinstance(result, CursorResult))

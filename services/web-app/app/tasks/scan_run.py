@@ -130,7 +130,7 @@ class ScanRunner:
         settings = self._settings
         client = ExecutorClient(settings.executor_socket, settings.executor_api_key.get_secret_value())
         try:
-            with ProgressTeller(self._sessions, run, course, self._tell) as teller:
+            with ProgressTeller(self._sessions, run, course, self._tell, settings.secrets) as teller:
                 job = client.run(
                     _job_id(run),
                     run.host.name,

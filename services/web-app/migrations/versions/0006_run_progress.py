@@ -1,4 +1,4 @@
-"""How far a run is, and how long the phases of finished ones took."""
+"""How far a run is, how long the phases of finished ones took, and what its programs say."""
 
 from alembic import op
 
@@ -16,12 +16,38 @@ CREATE INDEX run_with_phases ON run (host_id, finished_at DESC) WHERE phase_seco
 GRANT UPDATE (phase, percent, phase_seconds) ON run TO vuls_worker_access;
 """
 
+# The worker keeps the log of its zone's runs short, the scheduler deletes old ones.
+LOG = """
+ALTER TABLE run ADD COLUMN log_lines bigint NOT NULL DEFAULT 0;
+CREATE TABLE run_log (
+    run_id bigint REFERENCES run ON DELETE CASCADE,
+    n bigint,
+    attempt smallint NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    text text NOT NULL CHECK (length(text) <= 8000),
+    PRIMARY KEY (run_id, n)
+);
+CREATE INDEX ON run_log (created_at);
+ALTER TABLE run_log ENABLE ROW LEVEL SECURITY;
+CREATE POLICY everything ON run_log TO vuls_web_access, vuls_scheduler_access USING (true);
+CREATE POLICY own_zone ON run_log TO vuls_worker_access
+    USING (EXISTS (SELECT FROM run WHERE run.id = run_log.run_id));
+GRANT UPDATE (log_lines) ON run TO vuls_worker_access;
+GRANT SELECT, INSERT, DELETE ON run_log TO vuls_worker_access;
+GRANT SELECT ON run_log TO vuls_web_access;
+GRANT SELECT (created_at), DELETE ON run_log TO vuls_scheduler_access;
+"""
+
 
 def upgrade() -> None:
-    """Make room for progress."""
-    op.get_bind().exec_driver_sql(PROGRESS)
+    """Make room for progress and logs."""
+    for statements in (PROGRESS, LOG):
+        op.get_bind().exec_driver_sql(statements)
 
 
 def downgrade() -> None:
     """Forget it again."""
-    op.get_bind().exec_driver_sql("ALTER TABLE run DROP COLUMN phase, DROP COLUMN percent, DROP COLUMN phase_seconds;")
+    op.get_bind().exec_driver_sql(
+        "DROP TABLE run_log;"
+        "ALTER TABLE run DROP COLUMN log_lines, DROP COLUMN phase, DROP COLUMN percent, DROP COLUMN phase_seconds;"
+    )

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.config import Component
 from app.db.events import read_events, record_event
-from app.db.models import Event, Host, Run
+from app.db.models import Event, Host, Run, RunLog
 from app.db.runs import cancel_run, claim_run
 from tests.conftest import Sessions, SettingsMaker
 from tests.db.rows import add_host, queue_run
@@ -92,6 +92,11 @@ def tell(session: Session, host_id: int | None, data: dict[str, Any]) -> None:
     session.flush()
 
 
+def log_for_it(session: Session, foreign: Run) -> None:
+    session.add(RunLog(run_id=foreign.id, n=1, attempt=1, text="x"))
+    session.flush()
+
+
 def own_host(session: Session) -> int:
     return session.scalars(select(Host.id)).one()
 
@@ -117,6 +122,7 @@ def add_scan(session: Session, run_id: int, host_id: int) -> None:
         bring_a_scan_of_its_run,
         bring_a_finding,
         run_its_task,
+        log_for_it,
     ],
 )
 def test_a_worker_cannot_write_another_zones_rows(
@@ -173,6 +179,9 @@ def test_no_component_changes_the_schema_or_rewrites_history(
         ("scheduler", "SELECT token_hash FROM user_session"),
         ("scheduler", "SELECT FROM api_token"),
         ("scheduler", "SELECT FROM scan"),
+        ("scheduler", "SELECT text FROM run_log"),
+        ("web", "DELETE FROM run_log"),
+        ("worker", "UPDATE run_log SET text = 'x'"),
         ("scheduler", "UPDATE scheduled_task SET cron = '* * * * *'"),
         ("scheduler", "UPDATE host SET address = 'x'"),
         ("web", "UPDATE run SET host_id = 1"),

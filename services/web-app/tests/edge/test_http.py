@@ -241,6 +241,33 @@ def test_an_operator_runs_and_cancels_on_its_own_hosts_only(sign_in: SignIn, wor
     assert [item["id"] for item in http.get("/api/runs").json()["items"]] == [run.json()["id"]]
 
 
+def test_the_log_of_a_run_is_read_from_where_one_stopped_by_those_who_may_see_its_host(
+    sign_in: SignIn, world: World, database: Database
+) -> None:
+    http = sign_in("operator-1").http
+    run = http.post(f"/api/scheduled-tasks/{world.tasks[0]}/run").json()["id"]
+    path = f"/api/runs/{run}/log"
+    assert http.get(path).json() == {"items": [], "next": "0"}
+    database.execute(
+        "INSERT INTO run_log (run_id, n, attempt, text) SELECT %s, n, 1, '<b>' || n FROM generate_series(5, 8) n", run
+    )
+
+    first = http.get(path, params={"limit": 3}).json()
+    assert first == {"items": [{"n": n, "text": f"<b>{n}"} for n in (5, 6, 7)], "next": "7"}
+    second = http.get(path, params={"since": first["next"]}).json()
+    assert second == {"items": [{"n": 8, "text": "<b>8"}], "next": "8"}
+    assert http.get(path, params={"since": 8}).json() == {"items": [], "next": "8"}
+    http.post(f"/api/runs/{run}/cancel")
+    assert http.get(path, params={"since": 7}).json() == second | {"next": None}
+    assert http.get(path, params={"since": 7, "limit": 1}).json()["next"] == "8"
+
+    assert len(sign_in("viewer-1").http.get(path).json()["items"]) == 4
+    problem(sign_in("viewer-2").http.get(path), 404, "not_found")
+    problem(http.get("/api/runs/4711/log"), 404, "not_found")
+    for wrong in ({"since": -1}, {"since": "x"}, {"limit": 0}, {"limit": 1001}):
+        problem(http.get(path, params=wrong), 422, "invalid")
+
+
 def test_a_click_is_told_to_the_feed(sign_in: SignIn, world: World) -> None:
     browser = sign_in("operator-1")
     with browser.feed() as feed:

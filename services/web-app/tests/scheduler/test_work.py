@@ -111,7 +111,9 @@ def test_a_run_of_a_lost_worker_ends_with_a_reason(sessions_as: Maker, scheduler
     assert event.data["result_data"]["vulnerabilities"] is None
 
 
-def test_what_is_over_is_cleaned_up_and_the_rest_stays(scheduler: Sessions, database: Database) -> None:
+def test_what_is_over_is_cleaned_up_and_the_rest_stays(
+    sessions_as: Maker, scheduler: Sessions, database: Database
+) -> None:
     database.execute("INSERT INTO app_user (id, name, role) VALUES (1, 'anna', 'admin')")
     for token, offset in (("a", -1), ("b", 60)):
         database.execute(
@@ -125,7 +127,15 @@ def test_what_is_over_is_cleaned_up_and_the_rest_stays(scheduler: Sessions, data
             token,
             300 + offset * -2,
         )
+    run, _ = queue_run(sessions_as("web"))
+    for n, days in ((1, 9), (2, 6)):
+        database.execute(
+            "INSERT INTO run_log (run_id, n, attempt, text, created_at)"
+            " VALUES (%s, %s, 1, 'x', now() - make_interval(days => %s))",
+            *(run.id, n, days),
+        )
     with scheduler.begin() as session:
-        assert clean_up(session, login_window=300) == 2
+        assert clean_up(session, login_window=300, log_days=7) == 3
+    assert database.execute("SELECT n FROM run_log") == [(2,)]
     assert database.execute("SELECT token_hash FROM user_session") == [(b"b",)]
     assert database.execute("SELECT user_name FROM login_failure") == [("b",)]
