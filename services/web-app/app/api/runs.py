@@ -54,7 +54,7 @@ async def run_log(run_id: RunId, db: Db, user: User, since: Id = 0, limit: LogLi
 async def cancel_run(
     run_id: RunId, db: Db, user: User, instance: CurrentInstance, background: BackgroundTasks
 ) -> dict[str, Any]:
-    """End a run that has not finished. A worker that is at it notices when it next renews its lease."""
+    """End a run that has not finished. A worker that is at it stops the scan within seconds."""
     run = await db.run_sync(runs.get_run, user.access, run_id)
     if run is None:
         raise not_found("run")

@@ -10,7 +10,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from app.cli import database, drain, groups, inventory, notify, status, tokens, users, watch
+from app.cli import database, drain, groups, inventory, notify, runs, status, tokens, users, watch
 from app.cli.output import fail
 from app.log import configure_logging
 
@@ -18,6 +18,7 @@ cli = typer.Typer(name="vulsctl", help="Operate Vuls Live.", no_args_is_help=Tru
 cli.add_typer(users.cli, name="user")
 cli.add_typer(groups.cli, name="group")
 cli.add_typer(tokens.cli, name="token")
+cli.add_typer(runs.cli, name="run")
 cli.add_typer(inventory.cli, name="inventory")
 cli.add_typer(database.cli, name="db")
 cli.command("status")(status.status)

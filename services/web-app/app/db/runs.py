@@ -204,7 +204,7 @@ def finish_run(
 
 
 def cancel_run(session: Session, run_id: int) -> Event | None:
-    """End an open run at a person's wish; its worker notices when it renews the lease. None when it is finished."""
+    """End an open run at a person's wish; its worker notices within a second or so. None when it is finished."""
     return _end(session, (Run.id == run_id, Run.status.in_(OPEN_STATUSES)), "cancelled", {})
 
 

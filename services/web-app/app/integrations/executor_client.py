@@ -18,6 +18,7 @@ _ENDED = frozenset({"done", "failed", "cancelled", "lost"})
 _REQUEST_TIMEOUT = 10.0
 _FIRST_RETRY = 0.2
 _GREATEST_RETRY = 5.0
+_CANCEL_PATIENCE = 30.0  # seconds that the end of a job is asked for while the executor is away
 
 
 class ExecutorError(Exception):
@@ -129,7 +130,11 @@ class ExecutorClient:
         """
         ends_at = time.monotonic() + deadline
         request = {"job_id": job_id, "server": server, "scan_type": scan_type}
-        job = self._patiently(lambda: self._submit(request), ends_at, given_up)
+        try:
+            job = self._patiently(lambda: self._submit(request), ends_at, given_up)
+        except ScanGivenUp:
+            self.cancel(job_id)  # it may have come there although no answer came back
+            raise
         on_look(job)
         try:
             while not job.has_ended:
@@ -142,11 +147,24 @@ class ExecutorClient:
         return job
 
     def cancel(self, job_id: str) -> None:
-        """Ask for the end of a job; failure is logged, since the executor's own time limit ends it too."""
-        try:
-            self._http.delete(f"/jobs/{job_id}")
-        except httpx.HTTPError as error:
-            logger.warning("Could not cancel executor job %s: %s", job_id, error)
+        """Ask for the end of a job, for a while again if the executor is away: it takes its jobs up when it is back.
+
+        Failure is logged; the executor's own time limit ends the job then.
+        """
+        impatient_at = time.monotonic() + min(self._patience, _CANCEL_PATIENCE)
+        for delay in delays(_FIRST_RETRY, _GREATEST_RETRY):
+            try:
+                response = self._http.delete(f"/jobs/{job_id}")
+                if response.is_success or _problem(response)[0] == "unknown_job":
+                    return
+                problem = f"status {response.status_code}"
+                break
+            except (httpx.TransportError, _Retry) as error:
+                problem = str(error) or type(error).__name__
+            if time.monotonic() + delay > impatient_at:
+                break
+            time.sleep(delay)
+        logger.warning("Could not cancel executor job %s: %s", job_id, problem)
 
     def _submit(self, request: dict[str, str]) -> Job:
         response = self._http.post("/scan", json=request)

@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 from typer.testing import CliRunner, Result
 
 from app.cli import cli
+from app.db.progress import note_progress
+from app.db.run_log import append_lines
+from app.db.runs import claim_run
 from app.tasks.process import sessions
+from app.utils.notification_service import NOTIFICATION_CHANNEL
 from app.utils.passwords import verify_password
+from tests.channel import next_message
+from tests.conftest import Sessions
+from tests.db.rows import queue_run
 from tests.services import Database
 
 PASSWORD = "correct horse battery"
@@ -174,6 +182,38 @@ def test_rights_on_a_group_are_given_and_taken(vulsctl: Run) -> None:
     for verb, changed in (("grant", True), ("grant", False), ("revoke", True), ("revoke", False)):
         assert answer(vulsctl("group", verb, "web", "anna", "--json"))["changed"] is changed
     assert answer(vulsctl("group", "list", "--json"))["items"][0]["hosts"] == 0
+
+
+def test_runs_are_listed_shown_and_cancelled(
+    vulsctl: Run, sessions_as: Callable[..., Sessions], redis_client: Redis
+) -> None:
+    web = sessions_as("web")
+    run, other = (queue_run(web, name)[0] for name in ("vuls-target-1", "vuls-target-2"))
+    with sessions_as("worker").begin() as session:
+        claim = claim_run(session, run.id, "a", 30)
+        assert claim is not None
+        note_progress(session, claim.run, "matching", 80)
+        append_lines(session, claim.run, ["first", "second"])
+    listed = answer(vulsctl("run", "list", "--open", "--json"))["items"]
+    assert [(item["id"], item["phase"], item["percent"]) for item in listed] == [
+        (other.id, None, None),
+        (run.id, "matching", 80),
+    ]
+    assert "vuls-target-1" in vulsctl("run", "list", "--limit", "10").stdout
+    assert "percent: 80" in vulsctl("run", "show", str(run.id)).stdout
+    assert vulsctl("run", "log", str(run.id)).stdout == "first\nsecond\n"
+
+    with redis_client.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]
+        subscription.subscribe(NOTIFICATION_CHANNEL)
+        subscription.get_message(timeout=5)
+        assert answer(vulsctl("run", "cancel", str(run.id), "--json"))["changed"]
+        assert next_message(subscription)["data"]["status"] == "cancelled"
+    assert answer(vulsctl("run", "show", str(run.id), "--json"))["status"] == "cancelled"
+    refused = vulsctl("run", "cancel", str(run.id), status=1)
+    assert "has finished: cancelled" in refused.stderr
+    assert f"vulsctl run show {run.id}" in refused.stderr
+    for verb in ("show", "log", "cancel"):
+        assert "there is no run 4711" in vulsctl("run", verb, "4711", status=1).stderr
 
 
 def test_an_inventory_is_applied_once(vulsctl: Run) -> None:

@@ -151,6 +151,38 @@ def test_a_scan_past_its_deadline_is_ended(client: ExecutorClient, executor: Exe
     assert executor.cancelled.is_set()
 
 
+def test_an_executor_that_is_away_when_a_scan_is_given_up_is_told_when_it_is_back(
+    client: ExecutorClient, executor: ExecutorDouble
+) -> None:
+    executor.let_end.clear()
+    given_up = threading.Event()
+    thread, outcome = in_background(lambda: run(client, given_up=given_up))
+    assert executor.scanning.wait(60)
+    executor.stop()
+    given_up.set()
+    thread.join(0.5)
+    assert thread.is_alive()
+    executor.start()
+    thread.join(10)
+    assert isinstance(outcome[0], ScanGivenUp)
+    assert executor.cancelled.is_set()
+
+
+def test_each_look_is_told_of_the_first_and_the_last_too(client: ExecutorClient, executor: ExecutorDouble) -> None:
+    executor.let_end.clear()
+    executor.says = {"phase": "connecting"}
+    looks: list[Job] = []
+
+    def look(job: Job) -> None:
+        looks.append(job)
+        if job.phase == "connecting":
+            executor.let_end.set()
+
+    client.run("run-15-1", "t1", "fast", 20, threading.Event(), look)
+    assert [looks[0].state, looks[-1].state] == ["accepted", "done"]
+    assert "connecting" in [job.phase for job in looks]
+
+
 def test_a_scan_that_is_given_up_is_ended_soon(client: ExecutorClient, executor: ExecutorDouble) -> None:
     executor.let_end.clear()
     given_up = threading.Event()

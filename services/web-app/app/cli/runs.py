@@ -1,0 +1,83 @@
+"""`vulsctl run`: what runs, what ran, and an end to it."""
+
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.connection import transaction
+from app.cli.output import AsJson, answer, fail, table
+from app.db import run_log, runs
+from app.db.events import load_event
+from app.domain.permissions import Access, Role
+from app.domain.run_log import KEPT
+from app.utils.notification_service.publisher import publish_task_notification
+
+cli = typer.Typer(help="Runs: what is being scanned, what was, and an end to it.", no_args_is_help=True)
+
+RunId = Annotated[int, typer.Argument(help="The id that `vulsctl run list` shows.")]
+_EVERYTHING = Access(0, "vulsctl", Role.ADMIN, None)  # as far as this host's database role sees
+_COLUMNS = ("id", "task_name", "host_name", "status", "phase", "percent", "created_at", "finished_at")
+_UNKNOWN = "`vulsctl run list` shows the last runs"
+
+
+@cli.command("list")
+def list_(
+    open_only: Annotated[bool, typer.Option("--open", help="Only those that have not ended.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List runs, newest first."""
+    with transaction() as session:
+        found = (
+            runs.open_runs(session, _EVERYTHING)[::-1][:limit]
+            if open_only
+            else runs.list_runs(session, _EVERYTHING, limit=limit)
+        )
+        rows = [runs.run_json(run) for run in found]
+    table(rows, _COLUMNS, as_json=as_json)
+
+
+@cli.command()
+def show(run_id: RunId, as_json: AsJson = False) -> None:
+    """Show a run: how far it is, or how it ended."""
+    with transaction() as session:
+        run = runs.get_run(session, _EVERYTHING, run_id)
+        if run is None:
+            fail(f"there is no run {run_id}", _UNKNOWN)
+        shown = runs.run_json(run)
+    answer(shown, "\n".join(_lines(shown)), as_json=as_json)
+
+
+def _lines(shown: dict[str, Any]) -> list[str]:
+    result = shown["result_data"]
+    values = {name: value for name, value in shown.items() if name != "result_data"} | {
+        name: value for name, value in result.items() if name != "reason"
+    }
+    lines = [f"{name}: {'-' if value is None else value}" for name, value in values.items()]
+    return lines + ([f"reason: {result['reason']['sentence']}"] if result.get("reason") else [])
+
+
+@cli.command()
+def log(run_id: RunId, as_json: AsJson = False) -> None:
+    """Print what the programs of a run said, as far as it is kept."""
+    with transaction() as session:
+        if runs.get_run(session, _EVERYTHING, run_id) is None:
+            fail(f"there is no run {run_id}", _UNKNOWN)
+        lines = [{"n": line.n, "text": line.text} for line in run_log.read_log(session, run_id, 0, KEPT)]
+    answer({"items": lines, "next": None}, "\n".join(str(line["text"]) for line in lines), as_json=as_json)
+
+
+@cli.command()
+def cancel(run_id: RunId, as_json: AsJson = False) -> None:
+    """End a run that has not finished. A worker that is at it stops the scan within seconds."""
+    with transaction() as session:
+        run = runs.get_run(session, _EVERYTHING, run_id)
+        if run is None:
+            fail(f"there is no run {run_id}", _UNKNOWN)
+        event = runs.cancel_run(session, run_id)
+        if event is None:
+            fail(f"run {run_id} has finished: {run.status}", f"`vulsctl run show {run_id}` says how")
+    with transaction() as session:
+        stored = load_event(session, event.id)
+    publish_task_notification(stored)
+    answer({"changed": True}, f"Run {run_id} of {run.host_name} is cancelled.", as_json=as_json)

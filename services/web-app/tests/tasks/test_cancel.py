@@ -1,0 +1,57 @@
+"""A run that is cancelled ends once, wherever it is, and its scan ends with it."""
+
+import time
+
+import pytest
+
+from app.config import Settings
+from app.db.events import read_events
+from app.db.runs import cancel_run
+from app.tasks.process import sessions
+from app.tasks.scan_run import ScanRunner
+from tests.conftest import Sessions
+from tests.executor_double import ExecutorDouble
+from tests.tasks.conftest import Background
+from tests.tasks.runs import queue, stored_run, told
+from tests.waiting import wait_until
+
+NOTICED = 2.0  # seconds from the click to the executor
+
+
+def cancel(web: Sessions, run_id: int) -> None:
+    with web.begin() as session:
+        assert cancel_run(session, run_id)
+
+
+def test_a_queued_run_is_cancelled_for_good(web: Sessions, runner: ScanRunner, executor: ExecutorDouble) -> None:
+    run_id = queue(web)
+    cancel(web, run_id)
+    assert runner.deliver(run_id) is None
+    assert told(web) == [(run_id, "queued"), (run_id, "cancelled")]
+    assert executor.submitted == []
+
+
+@pytest.mark.parametrize(
+    ("state", "phase"),
+    [("accepted", "queued"), ("preparing", "preparing"), ("scanning", "connecting"), ("reporting", "matching")],
+)
+def test_the_executor_hears_of_it_soon_however_rare_the_heartbeats_are(
+    web: Sessions, worker: Settings, executor: ExecutorDouble, background: Background, state: str, phase: str
+) -> None:
+    rare = worker.model_copy(update={"heartbeat_seconds": 600.0, "lease_seconds": 1800.0})
+    executor.let_end.clear()
+    executor.says = {"state": state, "phase": phase}
+    run_id = queue(web)
+    scanning = background(ScanRunner(rare, sessions()).deliver, run_id)
+    wait_until(lambda: stored_run(web, run_id).phase == phase)
+    cancelled_at = time.monotonic()
+    cancel(web, run_id)
+    assert executor.cancelled.wait(20)
+    assert time.monotonic() - cancelled_at < NOTICED
+    scanning.join(20)
+    assert told(web) == [(run_id, "queued"), (run_id, "started"), (run_id, "cancelled")]
+    (job,) = executor.jobs.values()
+    assert job["state"] == "cancelled"
+    with web() as session:
+        events = read_events(session, 0, 100)[1]
+    assert (events[-1].type, events[-1].data.get("status")) == ("task_update", "cancelled")
