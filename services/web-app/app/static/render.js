@@ -6,18 +6,28 @@ import { scheduleInWords } from "./schedule.js";
 import { duration, parseTime } from "./time.js";
 import { outcome, phaseInWords } from "./verdict.js";
 
+/** @import { RunLogs } from "./run_log.js" */
 /** @import { Overview, Run, Task } from "./types.js" */
+
+/**
+ * What the page shows besides its state.
+ *
+ * @typedef {object} Doing
+ * @property {ReadonlySet<number>} starting  tasks whose run was asked for and not yet answered
+ * @property {ReadonlySet<number>} cancelling  runs whose end was asked for and not yet answered
+ * @property {RunLogs} logs
+ */
 
 /**
  * Bring the page to a state.
  *
  * @param {Overview} state
- * @param {ReadonlySet<number>} starting tasks whose run was asked for and not yet answered
+ * @param {Doing} doing
  */
-export function render(state, starting) {
+export function render(state, { starting, cancelling, logs }) {
   renderUser(state);
   renderTasks(state, starting);
-  fill("running", state.running, (run) => ({ key: String(run.id), sign: run, make: () => runningRow(run) }));
+  renderRunning(state, cancelling, logs);
   fill("recent", state.recent, (run) => ({ key: String(run.id), sign: run, make: () => recentRow(run) }));
 }
 
@@ -124,8 +134,73 @@ function runButton(task, state) {
   );
 }
 
-/** @param {Run} run */
-function runningRow(run) {
+/**
+ * @param {Overview} state
+ * @param {ReadonlySet<number>} cancelling
+ * @param {RunLogs} logs
+ */
+function renderRunning(state, cancelling, logs) {
+  const viewer = state.user.role === "viewer";
+  logs.keep(new Set(state.running.map((run) => run.id)));
+  const rows = state.running.flatMap((run) => (logs.isOpen(run.id) ? [{ run }, { run, log: true }] : [{ run }]));
+  fill("running", rows, ({ run, log }) => {
+    if (log) return { key: `log-${run.id}`, sign: run.id, make: () => logRow(run, logs) };
+    const open = logs.isOpen(run.id);
+    const button = viewer ? "viewer" : cancelling.has(run.id) ? "cancelling" : "ready";
+    return { key: String(run.id), sign: [run, open, button], make: () => runningRow(run, open, button) };
+  });
+}
+
+/**
+ * @param {Run} run
+ * @param {RunLogs} logs
+ */
+function logRow(run, logs) {
+  const content = el("td", { role: "cell", colspan: "5", class: "log-cell" }, logs.view(run.id, run.task_name));
+  return el("tr", { role: "row", id: `log-${run.id}` }, content);
+}
+
+/**
+ * @param {Run} run
+ * @param {boolean} open whether its log is shown
+ */
+function logButton(run, open) {
+  return el(
+    "button",
+    {
+      class: "button",
+      type: "button",
+      "data-action": "log",
+      "aria-expanded": String(open),
+      "aria-controls": open ? `log-${run.id}` : null,
+    },
+    "Log",
+    el("span", { class: "visually-hidden" }, ` of ${run.task_name}`),
+  );
+}
+
+/**
+ * @param {Run} run
+ * @param {"viewer" | "cancelling" | "ready"} state
+ */
+function cancelButton(run, state) {
+  if (state === "viewer") return null;
+  const waiting = state === "cancelling";
+  return el(
+    "button",
+    { class: "button", type: "button", "data-action": "cancel", "aria-disabled": waiting ? "true" : null },
+    waiting ? el("span", { class: "spinner", "aria-hidden": "true" }) : icon("close"),
+    waiting ? "Cancelling" : "Cancel",
+    el("span", { class: "visually-hidden" }, ` ${run.task_name}`),
+  );
+}
+
+/**
+ * @param {Run} run
+ * @param {boolean} open whether its log is shown
+ * @param {"viewer" | "cancelling" | "ready"} button
+ */
+function runningRow(run, open, button) {
   const started = run.status === "started";
   return el(
     "tr",
@@ -139,11 +214,12 @@ function runningRow(run) {
         "span",
         { class: "verdict calm" },
         started ? el("span", { class: "spinner", "aria-hidden": "true" }) : icon("polling"),
-        started ? phaseInWords(run.progress?.phase) : "Queued",
+        started ? phaseInWords(run.phase) : "Queued",
       ),
       started && progressBar(run),
     ),
     cell("Elapsed", "number", timeElement((started && run.started_at) || run.created_at, "elapsed")),
+    cell("", "action", el("div", { class: "actions" }, started && logButton(run, open), cancelButton(run, button))),
   );
 }
 
@@ -152,9 +228,9 @@ function runningRow(run) {
  *
  * @param {Run} run
  */
-function progressBar({ task_name, progress }) {
-  if (!progress || progress.percent === null) return null;
-  const value = String(progress.percent);
+function progressBar({ task_name, percent }) {
+  if (percent === null || percent === undefined) return null;
+  const value = String(percent);
   return el(
     "div",
     { class: "progress" },

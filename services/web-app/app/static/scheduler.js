@@ -8,6 +8,7 @@ import { Feed } from "./feed.js";
 import { FindingsDialog } from "./findings.js";
 import { Refresher } from "./refresh.js";
 import { render } from "./render.js";
+import { RunLogs } from "./run_log.js";
 import { isDigest, isFinal, isRunEvent, isTaskUpdate, reduce } from "./state.js";
 import { TaskForm } from "./task_form.js";
 import { parseTime } from "./time.js";
@@ -25,6 +26,10 @@ const DUE_GRACE = 3000 + Math.random() * 5000;
 let state = JSON.parse(need("state", HTMLScriptElement).text);
 /** @type {Set<number>} */
 const starting = new Set();
+/** @type {Set<number>} */
+const cancelling = new Set();
+const logs = new RunLogs();
+const doing = { starting, cancelling, logs };
 let tasksLoadedAt = Date.now();
 /** What happens while everything is asked for anew: the answer may be older. @type {Action[] | null} */
 let meanwhile = null;
@@ -44,7 +49,7 @@ const feed = new Feed({ cursor: state.cursor, onEvent: receive, onStatus: showSt
 function dispatch(action) {
   meanwhile?.push(action);
   state = reduce(state, action);
-  render(state, starting);
+  render(state, doing);
 }
 
 /** @param {Envelope} event */
@@ -78,7 +83,7 @@ async function reload() {
   if (meanwhile === since) {
     meanwhile = null;
     state = since.reduce(reduce, reduce(state, { type: "loaded", overview }));
-    render(state, starting);
+    render(state, doing);
   }
   return overview.cursor;
 }
@@ -95,7 +100,7 @@ async function run(taskId) {
   const task = state.tasks.find((one) => one.id === taskId);
   if (!task || starting.has(taskId)) return;
   starting.add(taskId);
-  render(state, starting);
+  render(state, doing);
   try {
     const accepted = await post(`/api/scheduled-tasks/${taskId}/run`);
     starting.delete(taskId);
@@ -103,9 +108,33 @@ async function run(taskId) {
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     starting.delete(taskId);
-    render(state, starting);
+    render(state, doing);
     toasts.showProblem(`${task.name} was not started`, error.message);
   }
+}
+
+/** @param {number} runId */
+async function cancel(runId) {
+  const run = state.running.find((one) => one.id === runId);
+  if (!run || cancelling.has(runId)) return;
+  cancelling.add(runId);
+  render(state, doing);
+  try {
+    const cancelled = await post(`/api/runs/${runId}/cancel`);
+    cancelling.delete(runId);
+    dispatch({ type: "run_cancelled", run: cancelled });
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    cancelling.delete(runId);
+    render(state, doing);
+    toasts.showProblem(`${run.task_name} was not cancelled`, error.message);
+  }
+}
+
+/** @param {number} runId */
+function toggleLog(runId) {
+  logs.toggle(runId);
+  render(state, doing);
 }
 
 async function signOut() {
@@ -150,6 +179,14 @@ need("tasks", HTMLElement).addEventListener("click", (event) => {
   const row = button?.closest("[data-task-id]");
   if (button && row instanceof HTMLElement && button.getAttribute("aria-disabled") !== "true") void run(Number(row.dataset["taskId"]));
 });
+need("running", HTMLElement).addEventListener("click", (event) => {
+  const button = /** @type {Element} */ (event.target).closest("[data-action]");
+  const row = button?.closest("[data-run-id]");
+  if (!(button instanceof HTMLElement) || !(row instanceof HTMLElement) || button.getAttribute("aria-disabled") === "true") return;
+  const runId = Number(row.dataset["runId"]);
+  if (button.dataset["action"] === "log") toggleLog(runId);
+  else void cancel(runId);
+});
 need("new-task", HTMLElement).addEventListener("click", () => taskForm.open(state.hosts));
 need("sign-out", HTMLElement).addEventListener("click", () => void signOut());
 for (const button of document.querySelectorAll("dialog [data-action=close]")) {
@@ -164,7 +201,7 @@ setInterval(() => {
   void refreshDueTimes();
 }, 1000);
 
-render(state, starting);
+render(state, doing);
 connection.show(feed.status);
 feed.start();
 void findings.follow();

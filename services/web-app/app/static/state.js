@@ -11,6 +11,7 @@ export const RECENT_LIMIT = 50;
  *   | { type: "tasks_loaded", tasks: Task[] }
  *   | { type: "event", event: Envelope }
  *   | { type: "run_accepted", run: Run }
+ *   | { type: "run_cancelled", run: Run }
  *   | { type: "task_created", task: Task }} Action
  */
 
@@ -24,13 +25,15 @@ export const RECENT_LIMIT = 50;
 export function reduce(state, action) {
   switch (action.type) {
     case "loaded":
-      return withKnownProgress(action.overview, state);
+      return action.overview;
     case "tasks_loaded":
       return { ...state, tasks: action.tasks.map((task) => withLaterRun(task, state.tasks)) };
     case "task_created":
       return { ...state, tasks: [...state.tasks.filter((task) => task.id !== action.task.id), action.task] };
     case "run_accepted":
       return knows(state, action.run.id) ? state : { ...state, running: byId([...state.running, action.run]) };
+    case "run_cancelled":
+      return withEnd(state, action.run);
     case "event":
       if (isProgress(action.event)) return withProgress(state, action.event.data);
       return isRunEvent(action.event) ? withEvent(state, action.event.data) : state;
@@ -126,18 +129,25 @@ function tellsNothingNew(data, known) {
  */
 function withProgress(state, data) {
   if (!state.running.some((run) => run.id === data.task_run_id)) return state;
-  const progress = { phase: data.phase, percent: data.percent ?? null };
-  return { ...state, running: state.running.map((run) => (run.id === data.task_run_id ? { ...run, progress } : run)) };
+  const { phase, percent = null } = data;
+  return { ...state, running: state.running.map((run) => (run.id === data.task_run_id ? { ...run, phase, percent } : run)) };
 }
 
 /**
- * @param {Overview} overview
- * @param {Overview} known
+ * A run that was cancelled here; its event tells the same.
+ *
+ * @param {Overview} state
+ * @param {Run} run
  * @returns {Overview}
  */
-function withKnownProgress(overview, known) {
-  const progress = new Map(known.running.map((run) => [run.id, run.progress]));
-  return { ...overview, running: overview.running.map((run) => ({ progress: progress.get(run.id) ?? null, ...run })) };
+function withEnd(state, run) {
+  if (!state.running.some((other) => other.id === run.id)) return state;
+  return {
+    ...state,
+    running: state.running.filter((other) => other.id !== run.id),
+    recent: [run, ...state.recent.filter((other) => other.id !== run.id)].slice(0, RECENT_LIMIT),
+    tasks: state.tasks.map((task) => (task.id === run.task_id ? { ...task, last_run: run } : task)),
+  };
 }
 
 /**

@@ -30,9 +30,8 @@
  * @property {string | null} started_at
  * @property {string | null} finished_at
  * @property {ResultData} result_data
- * @property {Progress | null} [progress]  of a run that goes on
- *
- * @typedef {{ phase: string, percent: number | null }} Progress
+ * @property {string | null} [phase]  how far it got
+ * @property {number | null} [percent]  of a run that goes on, where that can be told
  *
  * @typedef {object} Task
  * @property {number} id

@@ -78,6 +78,8 @@ export function counts(result) {
 
 /** What the phases of a scan are called; one that is not in here is shown by its name. @type {Record<string, string>} */
 const PHASES = {
+  queued: "Waiting for a place on the scan host",
+  preparing: "Preparing",
   starting: "Starting",
   validating: "Checking the settings",
   connecting: "Connecting to the host",
@@ -89,7 +91,7 @@ const PHASES = {
   matched: "Storing the result",
 };
 
-/** @param {string | undefined} phase  undefined: not told yet */
+/** @param {string | null | undefined} phase  none: not told yet */
 export function phaseInWords(phase) {
   if (!phase) return "Scanning";
   const words = PHASES[phase] ?? phase.replaceAll("_", " ");

@@ -12,6 +12,7 @@ from app.db import tokens, users
 from app.db.events import head, load_event, record_event
 from app.db.models import Event, Finding, Host, HostGroup, Run, Scan, ScheduledTask
 from app.db.progress import note_progress
+from app.db.run_log import append_lines
 from app.db.runs import claim_run, create_run, finish_run
 from app.db.sessions import start_session
 from app.db.tasks import create_task
@@ -154,6 +155,11 @@ class World:
             event = note_progress(session, run, phase, percent)
         assert event is not None
         self._publish(event)
+
+    def say(self, run: Run, *lines: str) -> None:
+        """The programs of a run say something."""
+        with self.worker.begin() as session:
+            assert append_lines(session, run, lines)
 
     def _told(self, run: Run, event: Event | None, *, publish: bool) -> Run:
         if publish and event is not None:

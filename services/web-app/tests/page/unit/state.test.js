@@ -175,10 +175,25 @@ function progress(phase, percent) {
 test("the latest progress of a running task is kept, until the run changes its state", () => {
   let state = after(EMPTY, update("started"));
   for (const event of [progress("connecting"), progress("matching", 40)]) state = reduce(state, { type: "event", event });
-  assert.deepEqual(state.running[0]?.progress, { phase: "matching", percent: 40 });
-  state = reduce(state, { type: "loaded", overview: { ...EMPTY, running: [{ ...ACCEPTED, status: "started" }] } });
-  assert.deepEqual(state.running[0]?.progress, { phase: "matching", percent: 40 });
-  assert.equal(after(state, update("queued", { timestamp: "2025-06-27T15:49:28" })).running[0]?.progress, undefined);
+  assert.deepEqual([state.running[0]?.phase, state.running[0]?.percent], ["matching", 40]);
+  assert.equal(after(state, update("queued", { timestamp: "2025-06-27T15:49:28" })).running[0]?.phase, undefined);
+  const run = { ...ACCEPTED, status: /** @type {const} */ ("started"), phase: "matched", percent: 95 };
+  state = reduce(state, { type: "loaded", overview: { ...EMPTY, running: [run] } });
+  assert.deepEqual(state.running, [run]);
+  state = reduce(state, { type: "event", event: progress("matched") });
+  assert.equal(state.running[0]?.percent, null);
+});
+
+test("a run that was cancelled here has ended, and its event changes nothing more to see", () => {
+  const started = after(EMPTY, update("started"));
+  const [run] = started.running;
+  assert.ok(run);
+  const ended = { ...run, status: /** @type {const} */ ("cancelled"), finished_at: "2025-06-27T15:49:28.000001Z" };
+  const state = reduce(started, { type: "run_cancelled", run: ended });
+  assert.deepEqual([state.running, state.recent], [[], [ended]]);
+  assert.equal(reduce(state, { type: "run_cancelled", run: ended }), state);
+  const told = after(state, update("cancelled", { timestamp: "2025-06-27T15:49:28.000002" }));
+  assert.deepEqual([told.running, told.recent.map((other) => [other.id, other.status])], [[], [[run.id, "cancelled"]]]);
 });
 
 for (const [name, state] of /** @type {[string, Overview][]} */ ([
