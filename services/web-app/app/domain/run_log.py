@@ -19,7 +19,7 @@ _NAMED = re.compile(
 )
 _AUTHORIZATION = re.compile(r"(?i)(?P<name>\b(?:proxy-)?authorization[\"']?\s*[=:]\s*).+")
 _BEARER = re.compile(r"(?i)(?P<name>\bbearer\s+)[^\s\"',;]+")
-_IN_URL = re.compile(r"(?P<name>\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(?=@)")
+_IN_URL = re.compile(r"(?P<name>[a-z0-9]://[^\s/:@]{0,200}:)[^\s/@]+(?=@)")
 _RULES = (_AUTHORIZATION, _BEARER, _NAMED, _IN_URL)
 
 

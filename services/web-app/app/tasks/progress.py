@@ -46,7 +46,7 @@ class ProgressTeller:
         self._seen: tuple[str, int | None] | None = None
         self._secrets = secrets
         self._window: list[str] = []
-        self._masked: list[str] = []  # the window that was written last
+        self._written: list[str] = []  # the window that was written last
         self._known: list[str] | None = None  # the last lines of the log; None before they were asked for
         self._ours = True
         self._done = threading.Event()
@@ -88,19 +88,19 @@ class ProgressTeller:
 
     def _step(self) -> None:
         seen = None if self._seen == self._told else self._seen
-        window = mask_lines(self._window[-KEPT:], self._secrets)
-        if seen is None and window == self._masked:
+        window = self._window[-KEPT:]
+        if seen is None and window == self._written:
             return
-        event = None
+        masked, event = mask_lines(window, self._secrets), None
         with self._sessions.begin() as session:
             known = last_lines(session, self._run, KEPT) if self._known is None else self._known
-            lines = new_lines(known, window)
+            lines = new_lines(known, masked)
             if lines:
                 self._ours = append_lines(session, self._run, lines)
             if seen is not None and self._ours:
                 event = note_progress(session, self._run, *seen)
                 self._ours = event is not None
-        self._known, self._masked = [*known, *lines][-KEPT:], window
+        self._known, self._written = [*known, *lines][-KEPT:], window
         if seen is not None and event is not None:
             self._told = seen
             self._tell(event)
