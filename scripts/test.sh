@@ -18,7 +18,7 @@ readonly PARTS=(
     "integration-web-app 900"
     "integration-page 400"
     "chaos 420"
-    "integration-executor 260"
+    "integration-executor 400"
     "integration-vuls 200"
     "perf-smoke 90"
     "molecule-default 2600"
@@ -26,6 +26,7 @@ readonly PARTS=(
 readonly LONG_PARTS=(
     "perf 2400"
     "chaos-long 3600"
+    "executor-long 1200"
 )
 readonly SERVICES_LABEL=test-run
 readonly LOGS=$LOCAL/log/test
@@ -55,7 +56,10 @@ run_part() {
         *) "$venvs/web-app/bin/pytest" -m "integration and not chaos" --durations=5 --ignore=tests/page ;;
         esac
         ;;
-    integration-executor) cd services/docker-executor && "$venvs/docker-executor/bin/pytest" -m engine --durations=5 ;;
+    integration-executor)
+        cd services/docker-executor && "$venvs/docker-executor/bin/pytest" -m "engine and not long" --durations=5
+        ;;
+    executor-long) cd services/docker-executor && "$venvs/docker-executor/bin/pytest" -m long --durations=5 ;;
     integration-vuls) cd scripts/vuls && pytest -q -m engine --durations=5 ;;
     perf-smoke)
         services="$("$SCRIPTS/test_services.sh" start --label "$SERVICES_LABEL")"

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -82,7 +82,8 @@ def create_app(parts: Parts, api_key: bytes) -> ASGIApp:
     app.get("/jobs/{job_id}", response_model=JobView)(read_job)
     app.get("/jobs/{job_id}/events", response_class=EventSourceResponse)(events)
     app.delete("/jobs/{job_id}", status_code=202, response_model=JobView)(cancel)
-    app.get("/health", response_model=Health)(check)
+    ill: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "Nothing can be scanned"}}
+    app.get("/health", response_model=Health, responses=ill)(check)
     return Gate(app, api_key, MAX_BODY)
 
 

@@ -49,6 +49,7 @@ def spec(settings: Settings, job: Job, step: Step) -> dict[str, Any]:
         "working_dir": "/tmp",  # noqa: S108 (in the container, where it is a tmpfs)
         "environment": {"HOME": vuls_config.HOME, "TZ": "UTC"},
         "use_config_proxy": False,
+        "init": True,  # without one Vuls is process 1, and tells its end by a signal as an error of its own
         "read_only": True,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],

@@ -6,10 +6,26 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 from executor.settings import Settings
 from tests.harness import CONTAINER_UID, Deployment
+from tests.targets import SshHost, ssh_host
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[docker.DockerClient]:
+    client = docker.from_env()
+    client.ping()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def host(engine: docker.DockerClient) -> Iterator[SshHost]:
+    with ssh_host(engine) as made:
+        yield made
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ class Deployment:
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "executor"]
             self.process = subprocess.Popen(command, env=self.environment(), stderr=log, stdin=subprocess.DEVNULL)
-        wait_until(lambda: self.process is None or self.process.poll() is not None or self._answers(), 20)
+        wait_until(lambda: self.process is None or self.process.poll() is not None or self._answers(), 60)
         assert self.process.poll() is None, self.log.read_text()
         return self
 

@@ -12,7 +12,7 @@ def test_both_containers_have_no_more_rights_than_they_need(settings: Settings) 
     for step in Step:
         spec = containers.spec(settings, a_job(), step)
         assert spec["user"] == f"{settings.uid}:65534"
-        assert (spec["read_only"], spec["cap_drop"]) == (True, ["ALL"])
+        assert (spec["read_only"], spec["init"], spec["cap_drop"]) == (True, True, ["ALL"])
         assert spec["security_opt"] == ["no-new-privileges"]
         assert spec["mem_limit"] == spec["memswap_limit"] == 1024 * 1024 * 1024
         assert spec["pids_limit"] == 256

@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,28 +15,14 @@ from docker.models.containers import Container
 
 from executor.engine import Engine
 from executor.jobs import ScanType, State, Step
-from executor.settings import Settings
 from executor.store import Store
 from executor.targets import Target
 from executor.workspace import Workspace
-from tests.harness import DEMO_DATA, Deployment, read, submit, wait_for, wait_until
-from tests.targets import SshHost, output, silent_host, ssh_host
+from tests.harness import Deployment, read, submit, wait_for, wait_until
+from tests.scene import containers_of, for_host, leaves_nothing, nothing_is_left, settings_of
+from tests.targets import SshHost, output, silent_host
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[docker.DockerClient]:
-    client = docker.from_env()
-    client.ping()
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def host(engine: docker.DockerClient) -> Iterator[SshHost]:
-    with ssh_host(engine) as made:
-        yield made
 
 
 @pytest.fixture
@@ -63,43 +48,11 @@ def silent() -> Iterator[dict[str, object]]:
         yield target
 
 
-def for_host(deployment: Deployment, host: SshHost) -> Deployment:
-    """Prepare a deployment whose one target is the real host, with demo data for a database."""
-    deployment.targets({"web-1": host.target})
-    deployment.known_hosts(host.known_hosts)
-    key = deployment.path / "id_ed25519"
-    key.write_text(host.private_key)
-    key.chmod(0o600)
-    database = deployment.path / "db" / "demo-db"
-    shutil.copytree(DEMO_DATA / "base", database)
-    subprocess.run(["chmod", "-R", "a+rX", database], check=True)
-    deployment.settings["database"] = database
-    return deployment
-
-
 def for_silence(deployment: Deployment, target: dict[str, object]) -> Deployment:
     """Prepare a deployment whose one target never answers."""
     deployment.targets({"web-1": target})
     deployment.settings["scan_network"] = "host"
     return deployment
-
-
-def settings_of(deployment: Deployment) -> Settings:
-    """Return the settings as the executor reads them."""
-    return Settings.model_validate(deployment.settings)
-
-
-def containers_of(engine: docker.DockerClient, deployment: Deployment) -> list[Container]:
-    instance = settings_of(deployment).instance
-    return engine.containers.list(all=True, filters={"label": f"vuls-live.executor={instance}"}, ignore_removed=True)
-
-
-def nothing_is_left(engine: docker.DockerClient, deployment: Deployment) -> bool:
-    return not containers_of(engine, deployment) and not list((deployment.state_dir / "jobs").iterdir())
-
-
-async def leaves_nothing(engine: docker.DockerClient, deployment: Deployment, seconds: float = 5) -> None:
-    await asyncio.to_thread(wait_until, lambda: nothing_is_left(engine, deployment), seconds)
 
 
 @asynccontextmanager
