@@ -15,7 +15,7 @@ readonly PARTS=(
     "unit-page 30"
     "unit-vuls 90"
     "scripts 60"
-    "integration-web-app 900"
+    "integration-web-app 1100"
     "integration-page 400"
     "chaos 420"
     "integration-executor 400"
