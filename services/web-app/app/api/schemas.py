@@ -226,10 +226,11 @@ class FindingShown(BaseModel):
     score: float | None
     title: str
     packages: list[PackageShown]
+    links: list[str]
 
 
 class ScanShown(BaseModel):
-    """What a run brought back."""
+    """What a run brought back. `reboot_required`: a newer kernel than the running one, `kernel`, is installed."""
 
     id: int
     run_id: int
@@ -241,6 +242,8 @@ class ScanShown(BaseModel):
     verdict: Literal["assessed", "not_assessed"]
     reason: dict[str, Any] | None
     demo: bool
+    kernel: str
+    reboot_required: bool
     package_count: int
     findings: list[FindingShown]
 

@@ -233,6 +233,8 @@ class Scan(Base):
     verdict: Mapped[str]  # assessed, not_assessed
     reason: Mapped[dict[str, Any] | None]  # {"code", "sentence"}
     demo: Mapped[bool] = mapped_column(default=False)
+    kernel: Mapped[str] = mapped_column(default="", server_default="")
+    reboot_required: Mapped[bool] = mapped_column(default=False, server_default=false())
     package_count: Mapped[int]
     result: Mapped[dict[str, Any]] = mapped_column(deferred=True)  # megabytes, read only by those who ask for it
 
@@ -248,6 +250,7 @@ class Finding(Base):
     score: Mapped[float | None]
     title: Mapped[str]
     packages: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)  # [{"name", "fixed_in", "not_fixed_yet"}]
+    links: Mapped[list[str]] = mapped_column(JSONB, default=list, server_default="[]")
 
 
 class Event(Base):

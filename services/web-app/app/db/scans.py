@@ -1,9 +1,11 @@
 """What scans brought back."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import case, select
+from sqlalchemy import Double, Text, case, column, func, insert, literal, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from app.db.hosts import visible
@@ -12,7 +14,7 @@ from app.domain.permissions import Access
 from app.domain.severity import Severity
 from app.domain.times import wire_time
 from app.domain.verdict import Verdict
-from app.domain.vuls_result import without_config
+from app.domain.vuls_result import FoundCve, without_config
 
 
 def store_scan(session: Session, run: Run, verdict: Verdict, document: Mapping[str, Any]) -> Scan:
@@ -29,26 +31,38 @@ def store_scan(session: Session, run: Run, verdict: Verdict, document: Mapping[s
         verdict=verdict.verdict,
         reason=None if verdict.reason is None else verdict.reason.as_json(),
         demo=verdict.demo,
+        kernel=result.kernel,
+        reboot_required=result.reboot_required,
         package_count=result.package_count,
         result=without_config(document),
     )
     session.add(scan)
     session.flush()
     if verdict.counts is not None:
-        session.add_all(
-            Finding(
-                scan_id=scan.id,
-                cve_id=found.cve_id,
-                host_id=run.host_id,
-                severity=str(found.severity),
-                score=found.score,
-                title=found.title,
-                packages=found.packages,
-            )
-            for found in result.findings
-        )
-        session.flush()
+        _store_findings(session, scan, result.findings)
     return scan
+
+
+def _store_findings(session: Session, scan: Scan, found: Sequence[FoundCve]) -> None:
+    """Add findings in one statement with one parameter: row by row takes eight times as long.
+
+    COPY is not for tables with policies for rows, and arrays of JSON have to be quoted twice.
+    """
+    rows = [asdict(one) for one in found]
+    each = (
+        func.jsonb_to_recordset(literal(rows, JSONB))
+        .table_valued(
+            column("cve_id", Text),
+            column("severity", Text),
+            column("score", Double),
+            column("title", Text),
+            column("packages", JSONB),
+            column("links", JSONB),
+        )
+        .render_derived(name="found", with_types=True)
+    )
+    columns = ["scan_id", "host_id", *each.c.keys()]
+    session.execute(insert(Finding).from_select(columns, select(literal(scan.id), literal(scan.host_id), each)))
 
 
 def get_scan(session: Session, access: Access, scan_id: int) -> Scan | None:
@@ -77,6 +91,7 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "score": finding.score,
         "title": finding.title,
         "packages": finding.packages,
+        "links": finding.links,
     }
 
 
@@ -93,6 +108,8 @@ def scan_json(session: Session, scan: Scan) -> dict[str, Any]:
         "verdict": scan.verdict,
         "reason": scan.reason,
         "demo": scan.demo,
+        "kernel": scan.kernel,
+        "reboot_required": scan.reboot_required,
         "package_count": scan.package_count,
         "findings": [finding_json(finding) for finding in findings_of(session, scan.id)],
     }

@@ -29,7 +29,9 @@ class Severity(StrEnum):
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    """Return a CVSS score; what cannot be one counts as none."""
+    possible = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 10
+    return float(value) if possible else 0.0  # type: ignore[arg-type]  # a number, see above
 
 
 def _scores(contents: Iterable[Mapping[str, Any]], version: str) -> Iterator[float]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from app.domain.severity import Severity
-from app.domain.vuls_result import BadResultError, VulsResult
+from app.domain.vuls_result import BadResultError, OtherVersionError, VulsResult
 
 # Families whose packages `vuls report` v0.40 can match against its database (constant/constant.go).
 SUPPORTED_FAMILIES = frozenset(
@@ -201,7 +201,7 @@ def judge(
     try:
         read = VulsResult.parse(result)
     except BadResultError as bad:
-        return failed("bad_result", f"The result of {host} cannot be read ({bad}). Check the version of Vuls.")
+        return _unreadable(bad, host)
     if read.errors:
         return Verdict("failed", reason=_explain(_SCAN_RULES, "\n".join(read.errors), host) or _scan_failed(read, host))
     if read.package_count == 0:
@@ -211,6 +211,16 @@ def judge(
         return Verdict("not_assessed", reason=reason, demo=read.demo, result=read)
     counts = Counter(finding.severity for finding in read.findings)
     return Verdict("assessed", counts=counts, demo=read.demo, result=read)
+
+
+def _unreadable(bad: BadResultError, host: str) -> Verdict:
+    if isinstance(bad, OtherVersionError):
+        return failed(
+            "other_version",
+            f"The result of {host} is from another version of Vuls ({bad}). Deploy the version that belongs to this"
+            " release.",
+        )
+    return failed("bad_result", f"The result of {host} cannot be read ({bad}). Check the version of Vuls.")
 
 
 def _explain(rules: Iterable[_Rule], text: str, host: str) -> Reason | None:

@@ -60,6 +60,7 @@
  * @property {number | null} score
  * @property {string} title
  * @property {{ name: string, fixed_in: string | null, not_fixed_yet: boolean }[]} packages
+ * @property {string[]} links
  *
  * @typedef {object} Scan
  * @property {number} id
@@ -71,6 +72,8 @@
  * @property {"assessed" | "not_assessed"} verdict
  * @property {Reason | null} reason
  * @property {boolean} demo
+ * @property {string} kernel
+ * @property {boolean} reboot_required  a newer kernel than the running one is installed
  * @property {number} package_count
  * @property {Finding[]} findings
  */

@@ -26,6 +26,9 @@ from tests.recordings import Recording
         ([{"cvss3Severity": "unimportant"}], 0.0),
         ([{"cvss3Score": 5.0, "cvss3Severity": "CRITICAL"}], 5.0),
         ([{"cvss3Score": "9.8"}], 0.0),
+        ([{"cvss3Score": 98}, {"cvss2Score": 5.0}], 5.0),
+        ([{"cvss3Score": 1e308, "cvss3Severity": "LOW"}], 3.9),
+        ([{"cvss3Score": -1, "cvss2Score": float("nan")}], 0.0),
         ([{"cvss3Score": None, "cvss3Severity": None}], 0.0),
     ],
 )

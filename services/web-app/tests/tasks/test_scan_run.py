@@ -42,6 +42,9 @@ def test_a_delivered_job_ends_in_a_stored_scan_and_three_events(
     assert "config" not in scan.result
     assert len(findings) == 9
     assert (findings[0].cve_id, findings[0].severity, findings[0].score) == ("CVE-2099-0001", "critical", 9.8)
+    assert findings[0].packages == [{"name": "zlib1g", "fixed_in": None, "not_fixed_yet": True}]
+    assert findings[0].links[1] == "https://nvd.nist.gov/vuln/detail/CVE-2099-0001"
+    assert (scan.kernel, scan.reboot_required) == ("6.18.44-fc-v669", False)
 
 
 @pytest.mark.parametrize(
@@ -62,8 +65,10 @@ def test_a_delivered_job_ends_in_a_stored_scan_and_three_events(
             "image_missing",
         ),
         ({"state": "lost", "result": None}, "failed", "failed", "scan_stopped"),
+        (reported(jsonVersion=5), "failed", "failed", "other_version"),
+        (reported(scannedCves={"C" * 10_000: {}}), "failed", "failed", "bad_result"),
     ],
-    ids=["demo data", "database missing", "unreachable", "no image", "lost"],
+    ids=["demo data", "database missing", "unreachable", "no image", "lost", "other version", "endless id"],
 )
 def test_the_verdict_decides_status_reason_and_what_is_stored(
     web: Sessions,
@@ -90,11 +95,14 @@ def test_the_verdict_decides_status_reason_and_what_is_stored(
 
 
 def test_a_result_that_cannot_be_stored_ends_the_run_with_a_reason_and_leaves_nothing(
-    web: Sessions, runner: ScanRunner, executor: ExecutorDouble, caplog: pytest.LogCaptureFixture
+    web: Sessions, runner: ScanRunner, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    executor.end = lambda _server: reported(scannedCves={"CVE-2099-0001": {}, "CVE-\0": {}})  # PostgreSQL holds no NUL
     run_id = queue(web)
-    runner.deliver(run_id)
+    database.execute("ALTER TABLE finding ADD CONSTRAINT refuses CHECK (cve_id <> 'CVE-2099-0002')")
+    try:
+        runner.deliver(run_id)
+    finally:
+        database.execute("ALTER TABLE finding DROP CONSTRAINT refuses")
     run = stored_run(web, run_id)
     assert (run.status, run.result_data["verdict"], run.result_data["reason"]["code"]) == (
         "failed",
