@@ -170,6 +170,12 @@ class Run(Base):
         Index("run_by_task", "task_id", text("id DESC")),
         Index("run_by_task_end", "task_id", text("finished_at DESC")),
         Index("run_by_end", text("finished_at DESC"), text("id DESC")),
+        Index(
+            "run_ended",
+            "host_id",
+            text("finished_at DESC"),
+            postgresql_where=text("status IN ('success', 'failed')"),
+        ),
         Index("run_open", "id", postgresql_where=text("status IN ('queued', 'started')")),
         Index(
             "run_with_phases", "host_id", text("finished_at DESC"), postgresql_where=text("phase_seconds IS NOT NULL")
@@ -220,9 +226,15 @@ class RunLog(Base):
 
 
 class Scan(Base):
-    """What a run brought back: the verdict and Vuls' result without its `config`."""
+    """What a run brought back: the verdict and Vuls' result without its `config`.
+
+    `counts` by severity are there exactly when it is assessed; a severity that was not found may be missing.
+    """
 
     __tablename__ = "scan"
+    __table_args__ = (
+        Index("scan_assessed", "host_id", text("id DESC"), postgresql_where=text("verdict = 'assessed'")),
+    )
     id: Mapped[int] = mapped_column(_identity(), primary_key=True)
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), index=True)
     host_id: Mapped[int] = mapped_column(ForeignKey("host.id", ondelete="CASCADE"), index=True)
@@ -232,6 +244,7 @@ class Scan(Base):
     release: Mapped[str]
     verdict: Mapped[str]  # assessed, not_assessed
     reason: Mapped[dict[str, Any] | None]  # {"code", "sentence"}
+    counts: Mapped[dict[str, Any] | None]
     demo: Mapped[bool] = mapped_column(default=False)
     kernel: Mapped[str] = mapped_column(default="", server_default="")
     reboot_required: Mapped[bool] = mapped_column(default=False, server_default=false())
@@ -251,6 +264,23 @@ class Finding(Base):
     title: Mapped[str]
     packages: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)  # [{"name", "fixed_in", "not_fixed_yet"}]
     links: Mapped[list[str]] = mapped_column(JSONB, default=list, server_default="[]")
+
+
+class HostFinding(Base):
+    """How the last change of a CVE on a host was. What the host has now are the findings of its last assessed scan.
+
+    `severity` is that after the change, of a fixed one the last it had; `severity_before` where the change was that.
+    """
+
+    __tablename__ = "host_finding"
+    host_id: Mapped[int] = mapped_column(ForeignKey("host.id", ondelete="CASCADE"), primary_key=True)
+    cve_id: Mapped[str] = mapped_column(primary_key=True)
+    severity: Mapped[str]
+    severity_before: Mapped[str | None]
+    change: Mapped[str]  # baseline, new, reappeared, severity_changed, fixed
+    changed_scan_id: Mapped[int]
+    changed_at: Mapped[datetime]
+    first_seen_at: Mapped[datetime]
 
 
 class Event(Base):

@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Double, Text, case, column, func, insert, literal, select
+from sqlalchemy import BigInteger, Double, Text, case, column, func, insert, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
+from app.db.findings import lock_findings, note_changes, record_changes
 from app.db.hosts import visible
-from app.db.models import Finding, Host, Run, Scan
+from app.db.models import Event, Finding, Host, Run, Scan
+from app.db.runs import finish_run
+from app.domain.difference import Changed
 from app.domain.permissions import Access
 from app.domain.severity import Severity
 from app.domain.times import wire_time
@@ -17,11 +20,15 @@ from app.domain.verdict import Verdict
 from app.domain.vuls_result import FoundCve, without_config
 
 
-def store_scan(session: Session, run: Run, verdict: Verdict, document: Mapping[str, Any]) -> Scan:
-    """Add a usable scan and its findings to the caller's transaction."""
+def store_scan(session: Session, run: Run, verdict: Verdict, document: Mapping[str, Any]) -> tuple[Scan, list[Changed]]:
+    """Add a usable scan and its findings to the caller's transaction; return it and what it changed on the host.
+
+    Until the transaction ends no other scan of the host is stored: each is compared with the one before it.
+    """
     result = verdict.result
     if result is None:
         raise ValueError("a failed scan has nothing to store")
+    lock_findings(session, run.host_id)
     scan = Scan(
         run_id=run.id,
         host_id=run.host_id,
@@ -30,6 +37,7 @@ def store_scan(session: Session, run: Run, verdict: Verdict, document: Mapping[s
         release=result.release,
         verdict=verdict.verdict,
         reason=None if verdict.reason is None else verdict.reason.as_json(),
+        counts=None if verdict.counts is None else {str(severity): count for severity, count in verdict.counts.items()},
         demo=verdict.demo,
         kernel=result.kernel,
         reboot_required=result.reboot_required,
@@ -38,9 +46,35 @@ def store_scan(session: Session, run: Run, verdict: Verdict, document: Mapping[s
     )
     session.add(scan)
     session.flush()
+    changes: list[Changed] = []
     if verdict.counts is not None:
         _store_findings(session, scan, result.findings)
-    return scan
+        changes = note_changes(session, scan, {found.cve_id: found.severity for found in result.findings})
+    return scan, changes
+
+
+def end_run(
+    session: Session,
+    run: Run,
+    verdict: Verdict,
+    document: Mapping[str, Any] | None,
+    phase_seconds: dict[str, float] | None = None,
+) -> list[Event]:
+    """End a claimed run with what it brought back; return the events of that.
+
+    None when it is the claimant's no longer: the caller then rolls back what was stored for it. Later scans of the host
+    are compared with the `phase_seconds` of one that succeeded.
+    """
+    scan, changes = None, list[Changed]()
+    if verdict.result is not None and document is not None:
+        scan, changes = store_scan(session, run, verdict, document)
+    comparable = phase_seconds or None if verdict.status == "success" else None
+    result_data = verdict.result_data(None if scan is None else scan.id)
+    ended = finish_run(session, run, verdict.status, result_data, comparable)
+    if ended is None:
+        return []
+    changed = None if scan is None else record_changes(session, run, scan, changes)
+    return [ended] if changed is None else [ended, changed]
 
 
 def _store_findings(session: Session, scan: Scan, found: Sequence[FoundCve]) -> None:
@@ -62,7 +96,11 @@ def _store_findings(session: Session, scan: Scan, found: Sequence[FoundCve]) -> 
         .render_derived(name="found", with_types=True)
     )
     columns = ["scan_id", "host_id", *each.c.keys()]
-    session.execute(insert(Finding).from_select(columns, select(literal(scan.id), literal(scan.host_id), each)))
+    session.execute(
+        insert(Finding).from_select(
+            columns, select(literal(scan.id, BigInteger), literal(scan.host_id, BigInteger), each)
+        )
+    )
 
 
 def get_scan(session: Session, access: Access, scan_id: int) -> Scan | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.cursor import Cursor
-from app.domain.envelope import TASK_PROGRESS, TASK_UPDATE, StoredEvent
+from app.domain.envelope import FINDINGS_CHANGED, TASK_PROGRESS, TASK_UPDATE, StoredEvent
 from app.domain.messages import MAX_COUNT
 
 STATUSES = ("queued", "started", "success", "cancelled")  # those that may be merged; a failure comes alone
@@ -30,9 +30,14 @@ def may_be_merged(event: StoredEvent) -> bool:
     return not _result(event).get("critical")
 
 
-def is_urgent(event: StoredEvent) -> bool:
-    """Tell whether an event must go out at once, alone and in its place."""
+def stands_alone(event: StoredEvent) -> bool:
+    """Tell whether an event goes out as it is and in its place: neither merged nor left out."""
     return event.type != TASK_PROGRESS and not may_be_merged(event)
+
+
+def is_urgent(event: StoredEvent) -> bool:
+    """Tell whether an event must go out at once. Changed findings may wait while none has become critical."""
+    return stands_alone(event) and (event.type != FINDINGS_CHANGED or _became_critical(event))
 
 
 def latest_progress(events: Sequence[StoredEvent]) -> list[StoredEvent]:
@@ -62,7 +67,7 @@ def condense(events: Sequence[StoredEvent], at_least: float) -> list[StoredEvent
     condensed: list[StoredEvent | Digest] = []
     row: list[StoredEvent] = []
     for event in latest_progress(events):
-        if is_urgent(event):
+        if stands_alone(event):
             condensed += _merged(row, at_least)
             condensed.append(event)
             row = []
@@ -80,6 +85,11 @@ def _run_id(event: StoredEvent) -> int | None:
 def _result(event: StoredEvent) -> Mapping[str, Any]:
     result = event.data.get("result_data")
     return result if isinstance(result, Mapping) else {}
+
+
+def _became_critical(event: StoredEvent) -> bool:
+    kinds = (event.data.get(name) for name in ("new", "reappeared", "severity_changed"))
+    return any(not isinstance(kind, Mapping) or bool(kind.get("critical")) for kind in kinds)
 
 
 def _as_count(value: object) -> int:

@@ -9,9 +9,10 @@ from app.domain.cursor import Cursor
 
 TASK_UPDATE = "task_update"
 TASK_PROGRESS = "task_progress"
+FINDINGS_CHANGED = "findings_changed"
 UNREADABLE = "unreadable"  # the type of a row whose data cannot be decoded: readers pass over it with their cursor
 # The table's CHECK has the same list. Not among them: what the protocol itself says (`hello`, `resync_required`, …).
-EVENT_TYPES = (TASK_UPDATE, TASK_PROGRESS, "findings_changed", "host_changed", "schedule_changed", "notice")
+EVENT_TYPES = (TASK_UPDATE, TASK_PROGRESS, FINDINGS_CHANGED, "host_changed", "schedule_changed", "notice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,14 @@ def task_update_data(
     result_data: Mapping[str, Any],
     timestamp: datetime,
 ) -> dict[str, Any]:
-    """Return the six fields of a `task_update`; `timestamp` travels as UTC without a zone, as documented."""
+    """Return the six fields of a `task_update`."""
     return {
         "task_id": task_id,
         "task_run_id": task_run_id,
         "status": status,
         "task_name": task_name,
         "result_data": dict(result_data),
-        "timestamp": _wire_stamp(timestamp),
+        "timestamp": event_time(timestamp),
     }
 
 
@@ -59,9 +60,10 @@ def task_progress_data(
         "task_name": task_name,
         "phase": phase,
         "percent": percent,
-        "timestamp": _wire_stamp(timestamp),
+        "timestamp": event_time(timestamp),
     }
 
 
-def _wire_stamp(moment: datetime) -> str:
+def event_time(moment: datetime) -> str:
+    """Return a time as events have it: UTC without a zone, as documented."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")

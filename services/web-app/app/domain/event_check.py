@@ -8,14 +8,18 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from app.domain.envelope import EVENT_TYPES, TASK_PROGRESS, TASK_UPDATE
-from app.domain.messages import TaskProgressData, TaskUpdateData
+from app.domain.envelope import EVENT_TYPES, FINDINGS_CHANGED, TASK_PROGRESS, TASK_UPDATE
+from app.domain.messages import FindingsChangedData, TaskProgressData, TaskUpdateData
 
 MAX_DATA = 32 * 1024  # bytes of an event's data, as PostgreSQL spells it; its CHECK ends at twice that
 MAX_DEPTH = 16  # objects and lists within each other; the CHECK ends at twice that, encoders at 254
 MAX_NUMBER = 2**53 - 1  # beyond it a browser rounds
 
-_MODELS: dict[str, type[BaseModel]] = {TASK_UPDATE: TaskUpdateData, TASK_PROGRESS: TaskProgressData}
+_MODELS: dict[str, type[BaseModel]] = {
+    TASK_UPDATE: TaskUpdateData,
+    TASK_PROGRESS: TaskProgressData,
+    FINDINGS_CHANGED: FindingsChangedData,
+}
 
 
 class BadEventError(ValueError):

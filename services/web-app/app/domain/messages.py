@@ -93,6 +93,40 @@ class TaskProgress(Message):
     data: TaskProgressData
 
 
+class ChangeCounts(Open):
+    """How many findings changed in this way: the five severities add up to `total`. `cve_ids` names the worst 100."""
+
+    total: Found
+    critical: Found
+    high: Found
+    medium: Found
+    low: Found
+    unknown: Found
+    cve_ids: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=100)]
+
+
+class FindingsChangedData(Open):
+    """What is different from the host's assessed scan before. The severity is that of now, of a fixed one the last."""
+
+    host_id: int
+    host_name: str
+    scan_id: int
+    task_run_id: int
+    new: ChangeCounts
+    fixed: ChangeCounts
+    severity_changed: ChangeCounts
+    reappeared: ChangeCounts
+    timestamp: Timestamp
+
+
+class FindingsChanged(Message):
+    """The vulnerabilities of a host changed; one message for a scan, and none where nothing did."""
+
+    type: Literal["findings_changed"]
+    id: CursorText
+    data: FindingsChangedData
+
+
 class DigestData(Message):
     """Counts over the updates that you may see behind `since` up to `id`; the four statuses add up to `events`."""
 
@@ -224,6 +258,7 @@ class Error(Message):
 MESSAGES: tuple[type[Message], ...] = (
     TaskUpdate,
     TaskProgress,
+    FindingsChanged,
     Digest,
     Hello,
     Snapshot,

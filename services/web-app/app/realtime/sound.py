@@ -7,10 +7,22 @@ from dataclasses import replace
 import orjson
 from pydantic import ValidationError
 
-from app.domain.envelope import EVENT_TYPES, TASK_PROGRESS, TASK_UPDATE, UNREADABLE, StoredEvent, envelope
-from app.domain.messages import TaskProgress, TaskUpdate
+from app.domain.envelope import (
+    EVENT_TYPES,
+    FINDINGS_CHANGED,
+    TASK_PROGRESS,
+    TASK_UPDATE,
+    UNREADABLE,
+    StoredEvent,
+    envelope,
+)
+from app.domain.messages import FindingsChanged, TaskProgress, TaskUpdate
 
-_MODELS: dict[str, type[TaskUpdate | TaskProgress]] = {TASK_UPDATE: TaskUpdate, TASK_PROGRESS: TaskProgress}
+_MODELS: dict[str, type[TaskUpdate | TaskProgress | FindingsChanged]] = {
+    TASK_UPDATE: TaskUpdate,
+    TASK_PROGRESS: TaskProgress,
+    FINDINGS_CHANGED: FindingsChanged,
+}
 log = logging.getLogger(__name__)
 
 

@@ -17,8 +17,8 @@ from app.config import Settings
 from app.db.events import load_event
 from app.db.models import Event, Host, Run
 from app.db.progress import earlier_seconds
-from app.db.runs import Claim, claim_run, create_adhoc_run, find_run, finish_run, restart_run
-from app.db.scans import store_scan
+from app.db.runs import Claim, claim_run, create_adhoc_run, find_run, restart_run
+from app.db.scans import end_run
 from app.domain.backoff import delays
 from app.domain.envelope import task_update_data
 from app.domain.progress import Course
@@ -89,14 +89,15 @@ class ScanRunner:
         logger.info("Scanning %s for run %s, attempt %s", run.host.name, run.id, run.attempt)
         settings = self._settings
         with LeaseKeeper(self._sessions, run, settings.lease_seconds, settings.heartbeat_seconds) as lease:
-            event = self._attempt(claim, lease.lost)
-        if event is None:
+            ended = self._attempt(claim, lease.lost)
+        if not ended:
             logger.warning("Run %s ended elsewhere: what this attempt brought back is dropped", run.id)
-        self._tell(event)
+        for event in ended:
+            self._tell(event)
         return self._say(run.id)
 
-    def _attempt(self, claim: Claim, lost: threading.Event) -> Event | None:
-        """Scan, and store how it ended; None when the run ended elsewhere meanwhile.
+    def _attempt(self, claim: Claim, lost: threading.Event) -> list[Event]:
+        """Scan, store how it ended and return the events of that; none when the run ended elsewhere meanwhile.
 
         An error that nobody foresaw, in a result that PostgreSQL cannot hold for one, ends the run with a reason of its
         own. Left alone it would only end with its lease, as that of a worker that is lost.
@@ -106,7 +107,7 @@ class ScanRunner:
         try:
             scanned = self._scan(run, course, lost)
             if scanned is None:
-                return None
+                return []
             # Of an attempt that was joined nobody knows when its phases began.
             return self._store(run, *scanned, course.durations() if claim.event is not None else None)
         except _DATABASE_AWAY:
@@ -157,20 +158,15 @@ class ScanRunner:
         verdict: Verdict,
         document: dict[str, Any] | None,
         phase_seconds: dict[str, float] | None = None,
-    ) -> Event | None:
+    ) -> list[Event]:
         """End the run in one transaction with what it brought back, as soon as the database is there."""
-        if verdict.status != "success" or not phase_seconds:
-            phase_seconds = None  # nothing that a later scan could be compared with
 
-        def store() -> Event | None:
+        def store() -> list[Event]:
             with self._sessions() as session:
-                scan_id = None
-                if verdict.result is not None and document is not None:
-                    scan_id = store_scan(session, run, verdict, document).id
-                event = finish_run(session, run, verdict.status, verdict.result_data(scan_id), phase_seconds)
-                if event is not None:
+                events = end_run(session, run, verdict, document, phase_seconds)
+                if events:
                     session.commit()
-                return event
+                return events
 
         return self._persistently(store)
 

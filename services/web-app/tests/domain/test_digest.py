@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.cursor import Cursor
-from app.domain.digest import SEVERITIES, STATUSES, Digest, condense, is_urgent, latest_progress, may_be_merged
+from app.domain.digest import (
+    SEVERITIES,
+    STATUSES,
+    Digest,
+    condense,
+    is_urgent,
+    latest_progress,
+    may_be_merged,
+    stands_alone,
+)
 from app.domain.envelope import StoredEvent
 
 
@@ -23,6 +32,11 @@ def raw(sequence: int, data: dict[str, Any], type_: str = "task_update") -> Stor
 
 def progress(sequence: int, run: int) -> StoredEvent:
     return StoredEvent(Cursor("e", sequence), "task_progress", 1, {"task_run_id": run}, datetime.now(UTC))
+
+
+def changed(sequence: int, **kinds: Any) -> StoredEvent:
+    data = {"new": {"critical": 0}, "reappeared": {"critical": 0}, "severity_changed": {"critical": 0}} | kinds
+    return raw(sequence, {"task_run_id": 1, **data}, "findings_changed")
 
 
 def sequences(items: list[StoredEvent | Digest]) -> list[Any]:
@@ -99,6 +113,7 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=4,
 )
+TYPES = st.sampled_from(["task_update", "task_progress", "findings_changed", "notice"])
 DATA = st.dictionaries(
     st.sampled_from(["task_run_id", "status", "result_data"]),
     ANYTHING
@@ -109,10 +124,28 @@ DATA = st.dictionaries(
 )
 
 
-@given(st.lists(st.tuples(DATA, st.sampled_from(["task_update", "task_progress", "notice"])), max_size=6))
+@given(st.lists(st.tuples(DATA, TYPES), max_size=6))
 def test_nothing_that_stands_in_the_log_raises(rows: list[tuple[dict[str, Any], str]]) -> None:
     items = condense([raw(place, data, type_) for place, (data, type_) in enumerate(rows, start=1)], at_least=1)
     assert all(0 <= count < 2**53 for item in items if isinstance(item, Digest) for count in item.counts.values())
+
+
+@pytest.mark.parametrize("kind", ["new", "reappeared", "severity_changed"])
+def test_changed_findings_are_urgent_when_one_is_critical_now(kind: str) -> None:
+    assert is_urgent(changed(1, **{kind: {"critical": 1}}))
+
+
+@pytest.mark.parametrize("kinds", [{}, {"new": {"high": 7}}, {"fixed": {"critical": 3}}])
+def test_other_changed_findings_may_wait_but_are_never_merged_or_lost(kinds: dict[str, Any]) -> None:
+    calm = changed(3, **kinds)
+    assert not is_urgent(calm)
+    assert stands_alone(calm)
+    assert sequences(condense([update(1), update(2), calm, update(4), update(5)], at_least=2)) == [(0, 2), 3, (3, 5)]
+
+
+@pytest.mark.parametrize("odd", [None, 7, [], "critical", {"critical": "many"}])
+def test_changed_findings_of_no_known_form_are_urgent(odd: Any) -> None:
+    assert is_urgent(changed(1, new=odd))
 
 
 def test_only_the_latest_progress_of_a_run_stays_and_none_of_a_run_that_ended() -> None:

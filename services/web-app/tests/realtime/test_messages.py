@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from app.domain.cursor import Cursor
+from app.domain.difference import Change, Changed, summary
 from app.domain.digest import Digest, condense
 from app.domain.envelope import StoredEvent
 from app.domain.messages import json_schemas
 from app.domain.permissions import Access, Role
+from app.domain.severity import Severity
 from app.realtime import frames
 from app.realtime.client import CloseCode, QueueClient, SessionCredential
 from app.realtime.hub import ConnectionManager
@@ -47,6 +49,20 @@ PROGRESS = StoredEvent(
     },
     datetime.now(UTC),
 )
+CHANGED = StoredEvent(
+    HEAD,
+    "findings_changed",
+    3,
+    {
+        "host_id": 3,
+        "host_name": "web-1",
+        "scan_id": 23,
+        "task_run_id": 15,
+        **summary([Changed("CVE-2099-0011", Change.NEW, Severity.CRITICAL)]),
+        "timestamp": "2025-06-27T15:49:26.760966",
+    },
+    datetime.now(UTC),
+)
 (DIGEST,) = condense([StoredEvent(HEAD, "task_update", None, BY_HAND["data"], datetime.now(UTC))], 1)
 assert isinstance(DIGEST, Digest)
 
@@ -61,6 +77,7 @@ assert isinstance(DIGEST, Digest)
         frames.digest(DIGEST),
         frames.snapshot(HEAD, {"cursor": str(HEAD)}),
         frames.event_frame(PROGRESS),
+        frames.event_frame(CHANGED),
         frames.reconnect(500),
         frames.error("no"),
         frames.manual_frame(BY_HAND),

@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from redis import Redis
 from sqlalchemy import func, select
 from sqlalchemy.orm import undefer
 
@@ -13,6 +14,8 @@ from app.config import Settings
 from app.db.models import Event, Finding, Run, Scan, ScheduledTask
 from app.db.runs import cancel_run, create_run, expire_leases
 from app.tasks.scan_run import ScanRequestError, ScanRunner
+from app.utils.notification_service import NOTIFICATION_CHANNEL
+from tests.channel import next_message
 from tests.conftest import Sessions
 from tests.executor_double import ExecutorDouble, problem, reported
 from tests.services import Database
@@ -92,6 +95,41 @@ def test_the_verdict_decides_status_reason_and_what_is_stored(
     with web() as session:
         assert session.scalar(select(func.count()).select_from(Scan)) == (0 if status == "failed" else 1)
         assert session.scalar(select(func.count()).select_from(Finding)) == (9 if verdict == "assessed" else 0)
+
+
+def test_a_newer_database_is_told_as_changed_findings_and_a_failure_between_changes_nothing(
+    web: Sessions, runner: ScanRunner, executor: ExecutorDouble, redis_client: Redis
+) -> None:
+    channel = redis_client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    channel.subscribe(NOTIFICATION_CHANNEL)
+    for end in (
+        reported(),
+        reported("down", "scan-unreachable") | {"scan_exit": 1},
+        reported(recording="report-db-missing") | {"report_exit": 1},
+        reported(recording="report-ok-next"),
+        reported(recording="report-ok-next"),
+    ):
+        executor.end = lambda _server, end=end: end  # type: ignore[misc]  # the default binds this round's
+        runner.deliver(queue(web))
+    with web() as session:
+        log = read_events(session, 0, 100)[1]
+        scan_id = session.scalars(select(Scan.id).order_by(Scan.id)).all()[2]
+    (place,) = (place for place, event in enumerate(log) if event.type == "findings_changed")
+    data, end_of_run = log[place].data, log[place - 1].data
+    assert {name: kind["cve_ids"] for name, kind in data.items() if isinstance(kind, dict)} == {
+        "new": ["CVE-2099-0011", "CVE-2099-0012"],
+        "fixed": ["CVE-2099-0009"],
+        "severity_changed": [],
+        "reappeared": [],
+    }
+    assert (data["new"]["total"], data["fixed"]["total"], data["reappeared"]["total"]) == (2, 1, 0)
+    assert (data["host_id"], data["host_name"], data["scan_id"]) == (1, "vuls-target-1", scan_id)
+    assert (end_of_run["status"], end_of_run["task_run_id"]) == ("success", data["task_run_id"])
+    assert log[place].host_id == 1
+    while (message := next_message(channel))["type"] != "findings_changed":
+        assert message["data"]["task_run_id"] <= data["task_run_id"]
+    assert message["data"] == data
+    channel.close()
 
 
 def test_a_result_that_cannot_be_stored_ends_the_run_with_a_reason_and_leaves_nothing(
