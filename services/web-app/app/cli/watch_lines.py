@@ -77,6 +77,8 @@ def words(message: Mapping[str, Any]) -> str:
     match message["type"]:
         case "task_update":
             line = _line(data.get("timestamp"), str(data.get("status")), _task(data) + _outcome(data))
+        case "findings_changed":
+            line = _line(data.get("timestamp"), "changed", f"{data.get('host_name')}: {_changes(data)}")
         case "digest":
             line = _line(None, "digest", _digest(data))
         case other:
@@ -126,6 +128,19 @@ def _found(counts: Mapping[str, Any]) -> str:
         return "no known vulnerabilities"
     severities = ", ".join(f"{counts[name]} {name}" for name in Severity if counts.get(name))
     return f"{total} {'vulnerability' if total == 1 else 'vulnerabilities'} ({severities})"
+
+
+_KINDS = {"new": "new", "reappeared": "reappeared", "severity_changed": "changed in severity", "fixed": "fixed"}
+
+
+def _changes(data: Mapping[str, Any]) -> str:
+    """Return how many findings changed in which way, and how many of them are critical."""
+    told = [(data.get(kind) or {}, words) for kind, words in _KINDS.items()]
+    return ", ".join(
+        f"{counts['total']} {words}" + (f" ({counts['critical']} critical)" if counts.get("critical") else "")
+        for counts, words in told
+        if counts.get("total")
+    )
 
 
 def _digest(data: Mapping[str, Any]) -> str:

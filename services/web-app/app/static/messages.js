@@ -56,10 +56,26 @@
  * @property {number} unknown
  * @property {number} hosts
  *
+ * How many findings changed in one way: the severities add up to `total`. `cve_ids` names the worst 100.
+ * @typedef {Record<Severity, number> & { total: number, cve_ids: string[] }} ChangeCounts
+ *
+ * What is different from the host's assessed scan before. The severity is that of now, of a fixed one the last it had.
+ * @typedef {object} FindingsChanged
+ * @property {number} host_id
+ * @property {string} host_name
+ * @property {number} scan_id
+ * @property {number} task_run_id
+ * @property {ChangeCounts} new
+ * @property {ChangeCounts} fixed
+ * @property {ChangeCounts} severity_changed
+ * @property {ChangeCounts} reappeared
+ * @property {string} timestamp  UTC, without a zone
+ *
  * An event has an `id`; one that an administrator sent by hand has none.
  * @typedef {{ type: string, id?: string, data: unknown }} Envelope
  * @typedef {{ type: "task_update", id?: string, data: TaskUpdate }} TaskEvent
  * @typedef {{ type: "task_progress", id: string, data: TaskProgress }} ProgressEvent
+ * @typedef {{ type: "findings_changed", id: string, data: FindingsChanged }} ChangedEvent
  * @typedef {{ type: "digest", id: string, data: Digest }} DigestEvent
  */
 

@@ -9,7 +9,7 @@ import { FindingsDialog } from "./findings.js";
 import { Refresher } from "./refresh.js";
 import { render } from "./render.js";
 import { RunLogs } from "./run_log.js";
-import { isDigest, isFinal, isRunEvent, isTaskUpdate, reduce } from "./state.js";
+import { isDigest, isFinal, isFindingsChanged, isRunEvent, isTaskUpdate, reduce } from "./state.js";
 import { TaskForm } from "./task_form.js";
 import { parseTime } from "./time.js";
 import { Toasts } from "./toasts.js";
@@ -58,6 +58,7 @@ function receive(event) {
     toasts.showDigest(event);
     lists.ask();
   }
+  if (isFindingsChanged(event)) toasts.showChanges(event);
   if (isTaskUpdate(event) && (isFinal(event.data.status) || !isRunEvent(event))) toasts.showUpdate(event);
   dispatch({ type: "event", event });
 }

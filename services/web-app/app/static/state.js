@@ -2,7 +2,7 @@
 
 import { parseTime } from "./time.js";
 
-/** @import { DigestEvent, Envelope, Overview, ProgressEvent, Run, Task, TaskEvent, TaskProgress, TaskUpdate } from "./types.js" */
+/** @import { ChangedEvent, DigestEvent, Envelope, Overview, ProgressEvent, Run, Task, TaskEvent, TaskProgress, TaskUpdate } from "./types.js" */
 
 export const RECENT_LIMIT = 50;
 
@@ -62,6 +62,14 @@ export function isProgress(event) {
  */
 export function isDigest(event) {
   return event.type === "digest" && has(event.data, "events");
+}
+
+/**
+ * @param {Envelope} event
+ * @returns {event is ChangedEvent}
+ */
+export function isFindingsChanged(event) {
+  return event.type === "findings_changed" && has(event.data, "new") && has(event.data, "fixed");
 }
 
 /**

@@ -7,9 +7,9 @@
 import { digestAddress } from "./digest.js";
 import { el, icon } from "./dom.js";
 import { badges, digestTone, resultView, tone } from "./result.js";
-import { digestHeadline, digestSummary, outcome } from "./verdict.js";
+import { changesInWords, digestHeadline, digestSummary, onlyFixed, outcome } from "./verdict.js";
 
-/** @import { DigestEvent, Envelope, TaskUpdate } from "./types.js" */
+/** @import { ChangedEvent, DigestEvent, Envelope, TaskUpdate } from "./types.js" */
 
 export const MOST = 5;
 export const LIFETIME = 10_000;
@@ -51,6 +51,26 @@ export class Toasts {
         isRun && el("p", {}, el("a", { class: "link", href: `#run-${data.task_run_id}` }, link)),
       ],
       !failed,
+    );
+  }
+
+  /**
+   * Tell what changed on a host since its last assessed scan.
+   *
+   * @param {ChangedEvent} event
+   */
+  showChanges({ id, data }) {
+    const good = onlyFixed(data);
+    this.#add(
+      "group",
+      `toast ${good ? "good" : "bad"}`,
+      { "data-event-id": id, "data-changes": String(data.task_run_id) },
+      [
+        el("p", { class: "toast-title" }, icon(good ? "ok" : "found"), data.host_name),
+        el("p", {}, changesInWords(data)),
+        el("p", {}, el("a", { class: "link", href: `#run-${data.task_run_id}` }, "See the findings")),
+      ],
+      true,
     );
   }
 

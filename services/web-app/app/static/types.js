@@ -12,6 +12,9 @@
  * @typedef {import("./messages.js").TaskUpdate} TaskUpdate
  * @typedef {import("./messages.js").TaskProgress} TaskProgress
  * @typedef {import("./messages.js").Digest} Digest
+ * @typedef {import("./messages.js").ChangeCounts} ChangeCounts
+ * @typedef {import("./messages.js").FindingsChanged} FindingsChanged
+ * @typedef {import("./messages.js").ChangedEvent} ChangedEvent
  * @typedef {import("./messages.js").Envelope} Envelope
  * @typedef {import("./messages.js").TaskEvent} TaskEvent
  * @typedef {import("./messages.js").ProgressEvent} ProgressEvent

@@ -1,6 +1,6 @@
 /** What a finished run says, in words. A number of vulnerabilities is only ever said of an assessed host. */
 
-/** @import { Digest, ResultData, RunStatus, Severity } from "./types.js" */
+/** @import { ChangeCounts, Digest, FindingsChanged, ResultData, RunStatus, Severity } from "./types.js" */
 
 /** @type {readonly Severity[]} */
 export const SEVERITIES = ["critical", "high", "medium", "low", "unknown"];
@@ -130,6 +130,31 @@ export function digestSummary({ success, cancelled, assessed, not_assessed, vuln
     ]),
     besides: besides && `Besides: ${besides}`,
   };
+}
+
+/**
+ * What changed on a host since its last assessed scan: "2 new (1 critical), 1 fixed".
+ *
+ * @param {Pick<FindingsChanged, "new" | "reappeared" | "severity_changed" | "fixed">} changes
+ */
+export function changesInWords(changes) {
+  /** @type {[ChangeCounts, string][]} */
+  const kinds = [
+    [changes.new, "new"],
+    [changes.reappeared, "reappeared"],
+    [changes.severity_changed, "changed in severity"],
+    [changes.fixed, "fixed"],
+  ];
+  return enumerate(kinds.map(([{ total, critical }, what]) => [total, critical > 0 ? `${what} (${critical} critical)` : what]));
+}
+
+/**
+ * Whether changed findings are good news: nothing came, and something is gone.
+ *
+ * @param {FindingsChanged} changes
+ */
+export function onlyFixed(changes) {
+  return changes.new.total + changes.reappeared.total + changes.severity_changed.total === 0;
 }
 
 /** @param {[number, string][]} parts */

@@ -31,12 +31,20 @@ def test_a_digest_is_one_line_whose_numbers_add_up(data: dict[str, Any], line: s
     assert words({"type": "digest", "id": "e-9", "data": data})[21:] == f"digest     {line}"
 
 
+def test_changed_findings_are_one_line_of_their_host() -> None:
+    none = {"total": 0, "critical": 0}
+    data = {"host_name": "web-1", "reappeared": none, "severity_changed": {"total": 3}, "fixed": {"total": 1}}
+    message = {"type": "findings_changed", "data": data | {"new": {"total": 2, "critical": 1}}}
+    assert words(message)[21:] == "changed    web-1: 2 new (1 critical), 3 changed in severity, 1 fixed"
+
+
 @pytest.mark.parametrize(
     "message",
     [
         {"type": "task_update", "data": {"task_name": "\x1b]0;owned\x07\x9b2J", "status": "success"}},
         {"type": "\x1b[2J", "data": {"a": "\n"}},
         {"type": "task_update", "data": None},
+        {"type": "findings_changed", "data": {"host_name": "\x1b[2J", "new": None}},
         {"type": "task_update", "data": {"timestamp": "never", "result_data": None}},
     ],
 )

@@ -6,10 +6,10 @@ import { statusHelp, statusText } from "../../../app/static/connection.js";
 import { safeNext } from "../../../app/static/paths.js";
 import { scheduleInWords } from "../../../app/static/schedule.js";
 import { ago, clockTime, duration, parseTime } from "../../../app/static/time.js";
-import { counts, digestHeadline, digestSummary, explanation, headline, outcome, phaseInWords } from "../../../app/static/verdict.js";
+import { changesInWords, counts, digestHeadline, digestSummary, explanation, headline, onlyFixed, outcome, phaseInWords } from "../../../app/static/verdict.js";
 
 /** @import { Status } from "../../../app/static/feed.js" */
-/** @import { Digest, ResultData, RunStatus } from "../../../app/static/types.js" */
+/** @import { ChangeCounts, Digest, FindingsChanged, ResultData, RunStatus } from "../../../app/static/types.js" */
 
 /** @type {[string | null, string][]} */
 const SCHEDULES = [
@@ -206,3 +206,36 @@ test("a run without counts always says why", () => {
   assert.equal(explanation("success", { verdict: "assessed", vulnerabilities: 9 }), "");
   assert.equal(outcome("success", { verdict: "assessed", vulnerabilities: 9 }), "found");
 });
+
+/**
+ * @param {number} total
+ * @param {number} critical
+ * @returns {ChangeCounts}
+ */
+const changed = (total, critical = 0) => ({ total, critical, high: total - critical, medium: 0, low: 0, unknown: 0, cve_ids: [] });
+/** @type {FindingsChanged} */
+const NOTHING = {
+  host_id: 3,
+  host_name: "web-1",
+  scan_id: 23,
+  task_run_id: 15,
+  new: changed(0),
+  fixed: changed(0),
+  severity_changed: changed(0),
+  reappeared: changed(0),
+  timestamp: "2026-01-01T00:00:00",
+};
+
+/** @type {[Partial<FindingsChanged>, string, boolean][]} */
+const CHANGES = [
+  [{ new: changed(2, 1), fixed: changed(1) }, "2 new (1 critical), 1 fixed", false],
+  [{ fixed: changed(3, 3) }, "3 fixed (3 critical)", true],
+  [{ severity_changed: changed(4) }, "4 changed in severity", false],
+  [{ reappeared: changed(1), fixed: changed(1) }, "1 reappeared, 1 fixed", false],
+];
+for (const [some, words, good] of CHANGES) {
+  test(`changed findings read "${words}"`, () => {
+    assert.equal(changesInWords({ ...NOTHING, ...some }), words);
+    assert.equal(onlyFixed({ ...NOTHING, ...some }), good);
+  });
+}
