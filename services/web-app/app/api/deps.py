@@ -21,7 +21,9 @@ Db = Annotated[AsyncSession, Depends(get_db, scope="function")]
 Limit = Annotated[int, Query(ge=1, le=PAGE)]
 
 
-def page(rows: Sequence[Any], limit: int, to_json: Callable[[Any], Any], key: Callable[[Any], int]) -> dict[str, Any]:
+def page(
+    rows: Sequence[Any], limit: int, to_json: Callable[[Any], Any], key: Callable[[Any], object]
+) -> dict[str, Any]:
     """Return a page of a list from up to `limit + 1` rows; `next` is where the following page begins, or None."""
     shown = rows[:limit]
     more = len(rows) > limit

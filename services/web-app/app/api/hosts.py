@@ -2,24 +2,28 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 
 from app.api.auth import Admin, User
 from app.api.deps import Db, Limit, page
 from app.api.problems import conflict, invalid, not_found
 from app.api.schemas import HostFindings, HostShown, Id, NewHost, Page
-from app.db import hosts, scans
+from app.db import findings, hosts
+from app.db.findings import FindingState, Place
 from app.db.groups import UnknownGroupError
+from app.db.standing import NEVER_SCANNED, standings
 
 router = APIRouter(prefix="/api/hosts", tags=["hosts"])
 HostId = Annotated[Id, Path()]
+After = Annotated[str | None, Query(pattern=Place.PATTERN, description="the `next` of the part before")]
 
 
 @router.get("", response_model=Page[HostShown])
 async def list_hosts(db: Db, user: User, after: Id | None = None, limit: Limit = 100) -> dict[str, Any]:
     """List the hosts that one may see."""
     rows = await db.run_sync(hosts.list_hosts, user.access, after, limit + 1)
-    return page(rows, limit, hosts.host_json, lambda host: host.id)
+    stand = await db.run_sync(standings, [host.id for host in rows])
+    return page(rows, limit, lambda host: hosts.host_json(host) | stand[host.id], lambda host: host.id)
 
 
 @router.post("", status_code=201, response_model=HostShown)
@@ -32,7 +36,7 @@ async def create_host(body: NewHost, db: Db, _: Admin) -> dict[str, Any]:
     except UnknownGroupError as error:
         raise invalid("groups", str(error)) from error
     await db.commit()
-    return hosts.host_json(host)
+    return hosts.host_json(host) | NEVER_SCANNED
 
 
 @router.get("/{host_id}", response_model=HostShown)
@@ -41,16 +45,24 @@ async def get_host(host_id: HostId, db: Db, user: User) -> dict[str, Any]:
     host = await db.run_sync(hosts.get_host, user.access, host_id)
     if host is None:
         raise not_found("host")
-    return hosts.host_json(host)
+    return hosts.host_json(host) | (await db.run_sync(standings, [host.id]))[host.id]
 
 
 @router.get("/{host_id}/findings", response_model=HostFindings)
-async def host_findings(host_id: HostId, db: Db, user: User) -> dict[str, Any]:
-    """List the findings of the host's latest scan, worst first. Nothing but the verdict says whether it is clean."""
+async def host_findings(
+    host_id: HostId, db: Db, user: User, state: FindingState = "open", after: After = None, limit: Limit = 100
+) -> dict[str, Any]:
+    """List the findings of the host's last assessed scan, worst first: all (`open`), or those that it changed.
+
+    Nothing but the verdict, that of the latest run, says whether an empty list means that the host is clean.
+    """
     if await db.run_sync(hosts.get_host, user.access, host_id) is None:
         raise not_found("host")
-    scan = await db.run_sync(scans.latest_scan, user.access, host_id)
+    stand = (await db.run_sync(standings, [host_id]))[host_id]
+    scan = await db.run_sync(findings.assessed_scan, host_id)
+    stand |= {"scan_id": None if scan is None else scan.id, "verdict": (stand["latest"] or {}).get("verdict")}
     if scan is None:
-        return {"scan_id": None, "verdict": None, "items": []}
-    shown = await db.run_sync(scans.scan_json, scan)
-    return {"scan_id": scan.id, "verdict": scan.verdict, "items": shown["findings"]}
+        return stand | {"items": [], "next": None}
+    place = None if after is None else Place.parse(after)
+    rows = await db.run_sync(findings.list_findings, scan, state, place, limit + 1)
+    return stand | page(rows, limit, lambda row: findings.host_finding_json(*row), lambda row: Place.of(row[0]))

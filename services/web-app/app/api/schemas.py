@@ -117,8 +117,38 @@ class NewHost(Body):
     groups: Annotated[list[GroupName], Field(max_length=100)] = []
 
 
+class LatestRun(BaseModel):
+    """The run of a host that ended last, cancelled ones aside."""
+
+    run_id: int
+    status: Literal["success", "failed"]
+    finished_at: datetime
+    verdict: Literal["assessed", "not_assessed", "failed"] | None
+    reason: dict[str, Any] | None
+
+
+class Counts(BaseModel):
+    """Findings by severity."""
+
+    critical: int
+    high: int
+    medium: int
+    low: int
+    unknown: int
+
+
+class Assessment(BaseModel):
+    """What the last assessed scan of a host found. The latest run may be a later one that assessed nothing."""
+
+    scan_id: int
+    assessed_at: datetime
+    demo: bool
+    reboot_required: bool
+    counts: Counts
+
+
 class HostShown(BaseModel):
-    """A host."""
+    """A host, and how it stands."""
 
     id: int
     name: str
@@ -126,6 +156,8 @@ class HostShown(BaseModel):
     port: int
     zone: str
     groups: list[str]
+    latest: LatestRun | None
+    assessment: Assessment | None
 
 
 class NewTask(Body):
@@ -248,13 +280,24 @@ class ScanShown(BaseModel):
     findings: list[FindingShown]
 
 
+class HostFindingShown(FindingShown):
+    """One CVE of a host, and how it last changed there. `baseline`: it was there in the first assessed scan."""
+
+    change: Literal["baseline", "new", "reappeared", "severity_changed", "fixed"] | None
+    changed_at: datetime | None
+    severity_before: Literal["critical", "high", "medium", "low", "unknown"] | None
+    first_seen_at: datetime | None
+
+
 class HostFindings(BaseModel):
-    """The findings of a host's latest scan. Without the verdict `assessed` an empty list says nothing."""
+    """The findings of a host's last assessed scan. Only `verdict`, that of `latest`, says how the host stands today."""
 
     scan_id: int | None
-    verdict: Literal["assessed", "not_assessed"] | None
-    items: list[FindingShown]
-    next: None = None
+    verdict: Literal["assessed", "not_assessed", "failed"] | None
+    latest: LatestRun | None
+    assessment: Assessment | None
+    items: list[HostFindingShown]
+    next: str | None
 
 
 class Envelope(BaseModel):

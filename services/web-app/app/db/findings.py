@@ -1,8 +1,10 @@
 """What hosts have and had: updated with each assessed scan, in the transaction that stores it."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
 
-from sqlalchemy import ARRAY, BigInteger, Text, column, func, literal, select
+from sqlalchemy import ARRAY, BigInteger, Text, and_, case, column, func, literal, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -11,6 +13,79 @@ from app.db.models import Event, Finding, HostFinding, Run, Scan
 from app.domain.difference import Changed, difference, is_worth_telling, summary
 from app.domain.envelope import FINDINGS_CHANGED, event_time
 from app.domain.severity import Severity
+from app.domain.times import wire_time
+
+FindingState = Literal["open", "new", "reappeared", "severity_changed", "fixed"]
+_RANKS = {str(severity): rank for rank, severity in enumerate(Severity)}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a finding stands in a list that begins with the worst."""
+
+    rank: int
+    score: float
+    cve_id: str
+
+    PATTERN: ClassVar[str] = r"^[0-4]_\d{1,2}\.\d{1,17}_[A-Za-z0-9._:/+-]{1,64}$"
+
+    @classmethod
+    def of(cls, finding: Finding) -> Self:
+        """Return the place of a finding."""
+        return cls(_RANKS[finding.severity], finding.score or 0.0, finding.cve_id)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` gives, and matches PATTERN."""
+        rank, score, cve_id = text.split("_", 2)
+        return cls(int(rank), float(score), cve_id)
+
+    def __str__(self) -> str:
+        return f"{self.rank}_{self.score}_{self.cve_id}"
+
+
+def list_findings(
+    session: Session, scan: Scan, state: FindingState, after: Place | None, limit: int
+) -> Sequence[tuple[Finding, HostFinding | None]]:
+    """Return up to `limit` findings behind `after`, worst first, each with its last change.
+
+    `scan` is the last assessed one of a host that the caller was let see. `open` are all that it found; the other
+    states are what it changed.
+    """
+    of: Scan | None = assessed_scan(session, scan.host_id, before=scan.id) if state == "fixed" else scan
+    if of is None:
+        return []
+    rank = case(_RANKS, value=Finding.severity)
+    order = (rank, -func.coalesce(Finding.score, 0.0), Finding.cve_id)
+    same = and_(HostFinding.host_id == Finding.host_id, HostFinding.cve_id == Finding.cve_id)
+    query = select(Finding, HostFinding).outerjoin(HostFinding, same).where(Finding.scan_id == of.id)
+    if state != "open":
+        query = query.where(HostFinding.change == state, HostFinding.changed_scan_id == scan.id)
+    if after is not None:
+        query = query.where(tuple_(*order) > tuple_(after.rank, -after.score, after.cve_id))
+    return [(finding, last) for finding, last in session.execute(query.order_by(*order).limit(limit))]
+
+
+def host_finding_json(finding: Finding, last: HostFinding | None) -> dict[str, Any]:
+    """Return what HTTP bodies say of a host's finding."""
+    return finding_json(finding) | {
+        "change": None if last is None else last.change,
+        "changed_at": None if last is None else wire_time(last.changed_at),
+        "severity_before": None if last is None else last.severity_before,
+        "first_seen_at": None if last is None else wire_time(last.first_seen_at),
+    }
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """Return what HTTP bodies say of a finding."""
+    return {
+        "cve_id": finding.cve_id,
+        "severity": finding.severity,
+        "score": finding.score,
+        "title": finding.title,
+        "packages": finding.packages,
+        "links": finding.links,
+    }
 
 
 def lock_findings(session: Session, host_id: int) -> None:
@@ -21,15 +96,18 @@ def lock_findings(session: Session, host_id: int) -> None:
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"host_finding {host_id}", 0))))
 
 
+def assessed_scan(session: Session, host_id: int, before: int | None = None) -> Scan | None:
+    """Return the last assessed scan of a host, or the last before the scan `before`."""
+    query = select(Scan).where(Scan.host_id == host_id, text("scan.verdict = 'assessed'"))  # as its index says it
+    if before is not None:
+        query = query.where(Scan.id < before)
+    return session.scalar(query.order_by(Scan.id.desc()).limit(1))
+
+
 def note_changes(session: Session, scan: Scan, found: Mapping[str, Severity]) -> list[Changed]:
     """Compare an assessed scan, whose findings are stored and locked, with the one before it; note and return it."""
-    before = session.scalar(
-        select(Scan.id)
-        .where(Scan.host_id == scan.host_id, Scan.verdict == "assessed", Scan.id < scan.id)
-        .order_by(Scan.id.desc())
-        .limit(1)
-    )
-    previous = None if before is None else _severities(session, before)
+    before = assessed_scan(session, scan.host_id, before=scan.id)
+    previous = None if before is None else _severities(session, before.id)
     known = session.scalars(select(HostFinding.cve_id).where(HostFinding.host_id == scan.host_id)).all()
     changes = difference(previous, found, frozenset(known))
     if changes:

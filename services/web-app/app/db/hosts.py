@@ -3,10 +3,11 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, true
+from sqlalchemy import BigInteger, ColumnElement, select, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session, selectinload
 
+from app.db.arrays import one_of
 from app.db.groups import groups_by_name
 from app.db.models import Host
 from app.domain.permissions import Access
@@ -18,7 +19,7 @@ class HostExistsError(Exception):
 
 def visible(column: InstrumentedAttribute[int], access: Access) -> ColumnElement[bool]:
     """Return the condition that `column`, a host's id, is one that `access` may see."""
-    return true() if access.host_ids is None else column.in_(access.host_ids)
+    return true() if access.host_ids is None else column == one_of(access.host_ids, BigInteger)
 
 
 def list_hosts(session: Session, access: Access, after: int | None = None, limit: int | None = None) -> Sequence[Host]:

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Double, Text, case, column, func, insert, lit
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from app.db.findings import lock_findings, note_changes, record_changes
+from app.db.findings import finding_json, lock_findings, note_changes, record_changes
 from app.db.hosts import visible
 from app.db.models import Event, Finding, Host, Run, Scan
 from app.db.runs import finish_run
@@ -108,29 +108,11 @@ def get_scan(session: Session, access: Access, scan_id: int) -> Scan | None:
     return session.scalar(select(Scan).where(Scan.id == scan_id, visible(Scan.host_id, access)))
 
 
-def latest_scan(session: Session, access: Access, host_id: int) -> Scan | None:
-    """Return a host's newest scan; None where there is none, or `access` may not see the host."""
-    query = select(Scan).where(Scan.host_id == host_id, visible(Scan.host_id, access))
-    return session.scalar(query.order_by(Scan.id.desc()).limit(1))
-
-
 def findings_of(session: Session, scan_id: int) -> Sequence[Finding]:
     """Return the findings of a scan that the caller was let see: worst first, then by score and CVE."""
     worst_first = case({str(severity): rank for rank, severity in enumerate(Severity)}, value=Finding.severity)
     query = select(Finding).where(Finding.scan_id == scan_id)
     return session.scalars(query.order_by(worst_first, Finding.score.desc().nulls_last(), Finding.cve_id)).all()
-
-
-def finding_json(finding: Finding) -> dict[str, Any]:
-    """Return what HTTP bodies say of a finding."""
-    return {
-        "cve_id": finding.cve_id,
-        "severity": finding.severity,
-        "score": finding.score,
-        "title": finding.title,
-        "packages": finding.packages,
-        "links": finding.links,
-    }
 
 
 def scan_json(session: Session, scan: Scan) -> dict[str, Any]:

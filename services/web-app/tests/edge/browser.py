@@ -111,3 +111,13 @@ class Browser:
             close_timeout=2,
         ) as connection:
             yield Feed(connection)
+
+
+def problem(response: Any, status: int, code: str) -> dict[str, Any]:
+    """Return the problem that an answer must be."""
+    body: dict[str, Any] = response.json()
+    assert (response.status_code, body.get("code")) == (status, code), body
+    assert response.headers["content-type"] == "application/problem+json"
+    assert body["status"] == status
+    assert {"type", "title", "detail"} <= body.keys()
+    return body

@@ -1,0 +1,142 @@
+"""Scans and findings over HTTP: worst first, in pages, by what changed, and truthful about scans that failed."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.db.engine import make_engine, session_factory
+from app.db.models import ScheduledTask
+from app.db.runs import claim_run, create_run
+from app.db.scans import end_run
+from app.domain.verdict import judge
+from tests.edge.browser import Browser, problem
+from tests.edge.conftest import World
+from tests.recordings import Recording
+from tests.services import Database
+
+SignIn = Callable[..., Browser]
+Scan = Callable[[dict[str, Any]], dict[str, Any]]
+DOWN = Recording("scan-unreachable").result("down")
+
+
+@pytest.fixture
+def scan(session_database: Database, world: World) -> Iterator[Scan]:
+    """Scan the first host and store the result; returns what the run says."""
+    engine = make_engine(session_database.settings("cli"))
+    sessions: sessionmaker[Session] = session_factory(engine)
+
+    def store(document: dict[str, Any]) -> dict[str, Any]:
+        with sessions.begin() as session:
+            run, _ = create_run(session, session.get_one(ScheduledTask, world.tasks[0]), "manual")
+            claim = claim_run(session, run.id, "worker", 30)
+            assert claim is not None
+            ended = end_run(session, claim.run, judge(0, 0, document, [], host="host-1"), document)[0]
+            result: dict[str, Any] = ended.data["result_data"]
+            return result
+
+    yield store
+    engine.dispose()
+
+
+def recorded(name: str, **changes: Any) -> dict[str, Any]:
+    return Recording(name).result("t1") | changes
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [item["cve_id"].removeprefix("CVE-2099-") for item in answer["items"]]
+
+
+def test_a_host_that_was_never_scanned_says_so(sign_in: SignIn, world: World) -> None:
+    http = sign_in("viewer-1").http
+    assert http.get(f"/api/hosts/{world.hosts[0]}/findings").json() == {
+        "scan_id": None, "verdict": None, "latest": None, "assessment": None, "items": [], "next": None,
+    }  # fmt: skip
+    (host,) = http.get("/api/hosts").json()["items"]
+    assert (host["latest"], host["assessment"]) == (None, None)
+
+
+def test_scans_and_findings_are_shown_worst_first(sign_in: SignIn, world: World, scan: Scan) -> None:
+    scan_id = scan(recorded("report-ok"))["scan_id"]
+    http = sign_in("viewer-1").http
+    shown = http.get(f"/api/scans/{scan_id}").json()
+    latest = http.get(f"/api/hosts/{world.hosts[0]}/findings").json()
+    assert ids({"items": shown["findings"]}) == ids(latest)
+    order = ["critical", "high", "medium", "low", "unknown"]
+    severities = [item["severity"] for item in latest["items"]]
+    assert severities == sorted(severities, key=order.index)
+    assert (shown["host_name"], shown["verdict"], shown["package_count"]) == ("host-1", "assessed", 171)
+    assert (latest["scan_id"], latest["verdict"], len(latest["items"])) == (scan_id, "assessed", 9)
+    worst = latest["items"][0]
+    assert worst["links"]
+    assert worst["packages"]
+    assert (worst["change"], worst["first_seen_at"]) == ("baseline", worst["changed_at"])
+    problem(sign_in("viewer-2").http.get(f"/api/scans/{scan_id}"), 404, "not_found")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4, 9, 10])
+def test_pages_bring_each_finding_once_and_in_order(sign_in: SignIn, world: World, scan: Scan, limit: int) -> None:
+    scan(recorded("report-ok"))
+    http = sign_in("viewer-1").http
+    path = f"/api/hosts/{world.hosts[0]}/findings"
+    whole = ids(http.get(path).json())
+    read: list[str] = []
+    after = None
+    while after or not read:
+        part = http.get(path, params={"limit": limit} | ({"after": after} if after else {})).json()
+        assert 0 < len(part["items"]) <= limit
+        read += ids(part)
+        after = part["next"]
+    assert read == whole
+    assert len(read) == 9
+
+
+@pytest.mark.parametrize(
+    "after", ["", "1", "9_1.0_CVE-1", "0_1.0_", "0_x_CVE-1", "0_1.0_CVE-1\x00", "0_1.0_CVE-1\n", "0_1.0_" + "C" * 65]
+)
+def test_a_place_that_is_none_is_refused(sign_in: SignIn, world: World, after: str) -> None:
+    answer = sign_in("viewer-1").http.get(f"/api/hosts/{world.hosts[0]}/findings", params={"after": after})
+    problem(answer, 422, "invalid")
+
+
+def test_what_the_last_assessed_scan_changed_can_be_asked_for(sign_in: SignIn, world: World, scan: Scan) -> None:
+    http = sign_in("viewer-1").http
+
+    def changed(state: str) -> list[str]:
+        answer = http.get(f"/api/hosts/{world.hosts[0]}/findings", params={"state": state})
+        return sorted(ids(answer.raise_for_status().json()))
+
+    states = ("new", "fixed", "reappeared", "severity_changed")
+    scan(recorded("report-ok"))
+    assert {state: changed(state) for state in states} == {state: [] for state in states}
+    scan(recorded("report-ok-next"))
+    after_next: dict[str, list[str]] = {"new": ["0011", "0012"], "fixed": ["0009"], "reappeared": []}
+    assert {state: changed(state) for state in after_next} == after_next
+    scan(DOWN)  # it changes nothing
+    scan(recorded("report-ok-next", reportedVersion=""))  # nor does this
+    assert {state: changed(state) for state in after_next} == after_next
+    assert len(changed("open")) == 10
+    scan(recorded("report-ok"))
+    assert {state: changed(state) for state in ("new", "reappeared")} == {"new": [], "reappeared": ["0009"]}
+    problem(http.get(f"/api/hosts/{world.hosts[0]}/findings", params={"state": "gone"}), 422, "invalid")
+
+
+def test_the_host_list_has_the_counts_of_the_last_assessed_scan_and_the_verdict_of_the_latest_run(
+    sign_in: SignIn, world: World, scan: Scan
+) -> None:
+    http = sign_in("admin").http
+    assessed = scan(recorded("report-ok", runningKernel={"rebootRequired": True}))
+    counts = {"critical": 2, "high": 2, "medium": 3, "low": 1, "unknown": 1}
+    for document, verdict in ((None, "assessed"), (recorded("scan-ok"), "not_assessed"), (DOWN, "failed")):
+        if document is not None:
+            scan(document)
+        first, second = http.get("/api/hosts").json()["items"]
+        assert first == http.get(f"/api/hosts/{world.hosts[0]}").json()
+        assert first["latest"]["verdict"] == verdict
+        assert (first["latest"]["reason"] is None) is (verdict == "assessed")
+        assert first["assessment"]["counts"] == counts
+        assert (first["assessment"]["scan_id"], first["assessment"]["reboot_required"]) == (assessed["scan_id"], True)
+        assert (second["latest"], second["assessment"]) == (None, None)
+        listed = http.get(f"/api/hosts/{world.hosts[0]}/findings").json()
+        assert (listed["verdict"], listed["scan_id"], len(listed["items"])) == (verdict, assessed["scan_id"], 9)
