@@ -6,6 +6,7 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from app.domain import names
+from app.domain.messages import ChangeCounts
 from app.domain.permissions import Role
 from app.domain.status import RunStatus, ScanType, Trigger
 from app.utils.passwords import MAX_LENGTH, MIN_LENGTH
@@ -261,6 +262,25 @@ class FindingShown(BaseModel):
     links: list[str]
 
 
+class ScanFindingShown(FindingShown):
+    """One CVE of a scan, and whether the assessed scan before had it in this way."""
+
+    change: Literal["new", "reappeared", "severity_changed"] | None
+    severity_before: Literal["critical", "high", "medium", "low", "unknown"] | None
+
+
+class ScanChanges(BaseModel):
+    """What is different from the assessed scan before, `since`: the counts as in the event `findings_changed`."""
+
+    since_scan_id: int
+    since: datetime
+    new: ChangeCounts
+    fixed: ChangeCounts
+    severity_changed: ChangeCounts
+    reappeared: ChangeCounts
+    fixed_findings: list[FindingShown]
+
+
 class ScanShown(BaseModel):
     """What a run brought back. `reboot_required`: a newer kernel than the running one, `kernel`, is installed."""
 
@@ -277,7 +297,8 @@ class ScanShown(BaseModel):
     kernel: str
     reboot_required: bool
     package_count: int
-    findings: list[FindingShown]
+    findings: list[ScanFindingShown]
+    changes: ScanChanges | None
 
 
 class HostFindingShown(FindingShown):

@@ -115,6 +115,22 @@ def note_changes(session: Session, scan: Scan, found: Mapping[str, Severity]) ->
     return changes
 
 
+def changes_of(session: Session, scan: Scan) -> tuple[Scan, list[Changed]] | None:
+    """Return the assessed scan before this one and what this one changed, whatever later ones did.
+
+    None where there is nothing to compare: it is not assessed, or the first.
+    """
+    before = assessed_scan(session, scan.host_id, before=scan.id) if scan.verdict == "assessed" else None
+    if before is None:
+        return None
+    known = session.scalars(
+        select(HostFinding.cve_id).where(
+            HostFinding.host_id == scan.host_id, HostFinding.first_seen_at < scan.created_at
+        )
+    )
+    return before, difference(_severities(session, before.id), _severities(session, scan.id), frozenset(known))
+
+
 def record_changes(session: Session, run: Run, scan: Scan, changes: Collection[Changed]) -> Event | None:
     """Add the event that tells of changes to the caller's transaction; None where there is nothing to tell."""
     if not is_worth_telling(changes):

@@ -8,11 +8,11 @@ from sqlalchemy import BigInteger, Double, Text, case, column, func, insert, lit
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from app.db.findings import finding_json, lock_findings, note_changes, record_changes
+from app.db.findings import changes_of, finding_json, lock_findings, note_changes, record_changes
 from app.db.hosts import visible
 from app.db.models import Event, Finding, Host, Run, Scan
 from app.db.runs import finish_run
-from app.domain.difference import Changed
+from app.domain.difference import Change, Changed, summary
 from app.domain.permissions import Access
 from app.domain.severity import Severity
 from app.domain.times import wire_time
@@ -116,7 +116,9 @@ def findings_of(session: Session, scan_id: int) -> Sequence[Finding]:
 
 
 def scan_json(session: Session, scan: Scan) -> dict[str, Any]:
-    """Return what HTTP bodies say of a scan, with its findings."""
+    """Return what HTTP bodies say of a scan, with its findings and what it changed."""
+    compared = changes_of(session, scan)
+    changes = {} if compared is None else {one.cve_id: one for one in compared[1]}
     return {
         "id": scan.id,
         "run_id": scan.run_id,
@@ -131,5 +133,21 @@ def scan_json(session: Session, scan: Scan) -> dict[str, Any]:
         "kernel": scan.kernel,
         "reboot_required": scan.reboot_required,
         "package_count": scan.package_count,
-        "findings": [finding_json(finding) for finding in findings_of(session, scan.id)],
+        "findings": [_finding_of_scan(one, changes.get(one.cve_id)) for one in findings_of(session, scan.id)],
+        "changes": None if compared is None else _changes_json(session, *compared),
     }
+
+
+def _finding_of_scan(finding: Finding, changed: Changed | None) -> dict[str, Any]:
+    before = None if changed is None else changed.before
+    return finding_json(finding) | {
+        "change": None if changed is None else str(changed.change),
+        "severity_before": None if before is None else str(before),
+    }
+
+
+def _changes_json(session: Session, before: Scan, changes: Sequence[Changed]) -> dict[str, Any]:
+    gone = {one.cve_id for one in changes if one.change is Change.FIXED}
+    fixed = [finding_json(one) for one in findings_of(session, before.id) if one.cve_id in gone] if gone else []
+    since = {"since_scan_id": before.id, "since": wire_time(before.created_at), "fixed_findings": fixed}
+    return since | summary(changes)

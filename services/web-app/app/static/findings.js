@@ -3,8 +3,9 @@
 import { ApiError, get } from "./api.js";
 import { el, need, timeElement } from "./dom.js";
 import { badges, demoTag, resultView } from "./result.js";
+import { changesInWords } from "./verdict.js";
 
-/** @import { Finding, Run, Scan } from "./types.js" */
+/** @import { Finding, Run, Scan, ScanChanges } from "./types.js" */
 
 /** Opens for an address and closes with it. */
 export class FindingsDialog {
@@ -53,13 +54,21 @@ export class FindingsDialog {
     this.#subtitle.replaceChildren(...subtitle(run, scan));
     if (!scan || scan.verdict !== "assessed") {
       this.#body.replaceChildren(resultView(run.status, run.result_data));
-    } else if (scan.findings.length === 0) {
-      this.#body.replaceChildren(
-        el("p", {}, `No known vulnerability in the ${scan.package_count} packages of this host.`, " ", scan.demo && demoTag()),
-      );
     } else {
-      const summary = el("div", { class: "result-line" }, badges(run.result_data), scan.demo && demoTag());
-      this.#body.replaceChildren(summary, findingsTable(scan.findings));
+      const clean = `No known vulnerability in the ${scan.package_count} packages of this host.`;
+      const fixed = scan.changes?.fixed_findings ?? [];
+      this.#body.replaceChildren(
+        ...[
+          scan.findings.length === 0
+            ? el("p", {}, clean, " ", scan.demo && demoTag())
+            : el("div", { class: "result-line" }, badges(run.result_data), scan.demo && demoTag()),
+          scan.reboot_required && el("p", {}, `A newer kernel than the running ${scan.kernel} is installed: the host waits for a reboot.`),
+          scan.changes && changesView(scan.changes),
+          scan.findings.length > 0 && findingsTable(scan.findings),
+          fixed.length > 0 && el("h3", {}, "Fixed since the last assessed scan"),
+          fixed.length > 0 && findingsTable(fixed),
+        ].filter((part) => part instanceof HTMLElement),
+      );
     }
   }
 
@@ -83,7 +92,13 @@ function subtitle(run, scan) {
   return run.finished_at ? [`${text} · `, timeElement(run.finished_at)] : [text];
 }
 
-/** @param {Finding[]} findings */
+/** @param {ScanChanges} changes */
+function changesView(changes) {
+  const words = changesInWords(changes);
+  return el("p", { "data-changes": "" }, "Since the last assessed scan, ", timeElement(changes.since), `: ${words || "nothing changed"}.`);
+}
+
+/** @param {(Finding & Partial<Scan["findings"][number]>)[]} findings */
 function findingsTable(findings) {
   const heads = ["Severity", "CVE", "Package", "Fixed in"];
   return el(
@@ -98,8 +113,13 @@ function findingsTable(findings) {
   );
 }
 
-/** @param {Finding} finding */
+/** What a row says of a change; nothing of a finding that was there before. @type {Record<string, string>} */
+const CHANGES = { new: "new", reappeared: "reappeared", severity_changed: "was" };
+
+/** @param {Finding & Partial<Scan["findings"][number]>} finding */
 function findingRow(finding) {
+  const change = finding.change && el("span", { class: "tag" }, [CHANGES[finding.change], finding.severity_before].filter(Boolean).join(" "));
+  const link = finding.links.find((one) => /^https?:/i.test(one));
   const score = finding.score === null ? null : el("span", { class: "quiet score", title: "CVSS score" }, finding.score.toFixed(1));
   return el(
     "tr",
@@ -112,7 +132,11 @@ function findingRow(finding) {
     el(
       "td",
       { role: "cell", "data-label": "CVE" },
-      el("span", { class: "name mono" }, finding.cve_id),
+      link
+        ? el("a", { class: "link name mono", href: link, target: "_blank", rel: "noopener noreferrer" }, finding.cve_id)
+        : el("span", { class: "name mono" }, finding.cve_id),
+      change && " ",
+      change,
       finding.title && el("p", { class: "why" }, finding.title),
     ),
     el("td", { role: "cell", "data-label": "Package", class: "mono" }, ...lines(finding.packages.map((one) => one.name))),

@@ -78,7 +78,12 @@
  * @property {string} kernel
  * @property {boolean} reboot_required  a newer kernel than the running one is installed
  * @property {number} package_count
- * @property {Finding[]} findings
+ * @property {(Finding & { change: "new" | "reappeared" | "severity_changed" | null, severity_before: Severity | null })[]} findings
+ * @property {ScanChanges | null} changes  null where there is no assessed scan before it, or it is none
+ *
+ * What is different from the assessed scan before, of the time `since`.
+ * @typedef {{ since: string, new: ChangeCounts, fixed: ChangeCounts, severity_changed: ChangeCounts,
+ *   reappeared: ChangeCounts, fixed_findings: Finding[] }} ScanChanges
  */
 
 export {};

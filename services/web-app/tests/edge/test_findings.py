@@ -122,6 +122,29 @@ def test_what_the_last_assessed_scan_changed_can_be_asked_for(sign_in: SignIn, w
     problem(http.get(f"/api/hosts/{world.hosts[0]}/findings", params={"state": "gone"}), 422, "invalid")
 
 
+def test_a_scan_says_what_it_changed_whatever_later_ones_did(sign_in: SignIn, scan: Scan) -> None:
+    http = sign_in("viewer-1").http
+    names = ["report-ok", "scan-ok", "report-ok-next", "report-ok", "report-ok-next"]
+    first, unassessed, second, third, fourth = (
+        http.get(f"/api/scans/{scan(recorded(name))['scan_id']}").json()["id"] for name in names
+    )
+
+    def changes(scan_id: int) -> dict[str, list[str]]:
+        shown = http.get(f"/api/scans/{scan_id}").json()
+        told = {kind: shown["changes"][kind]["cve_ids"] for kind in ("new", "reappeared", "fixed")}
+        for kind in ("new", "reappeared"):
+            assert told[kind] == sorted(item["cve_id"] for item in shown["findings"] if item["change"] == kind)
+        assert told["fixed"] == sorted(item["cve_id"] for item in shown["changes"]["fixed_findings"])
+        return {kind: [cve_id.removeprefix("CVE-2099-") for cve_id in told[kind]] for kind in told}
+
+    for scan_id in (first, unassessed):
+        assert http.get(f"/api/scans/{scan_id}").json()["changes"] is None
+    assert changes(second) == {"new": ["0011", "0012"], "reappeared": [], "fixed": ["0009"]}
+    assert changes(third) == {"new": [], "reappeared": ["0009"], "fixed": ["0011", "0012"]}
+    assert changes(fourth) == {"new": [], "reappeared": ["0011", "0012"], "fixed": ["0009"]}
+    assert http.get(f"/api/scans/{third}").json()["changes"]["since_scan_id"] == second
+
+
 def test_the_host_list_has_the_counts_of_the_last_assessed_scan_and_the_verdict_of_the_latest_run(
     sign_in: SignIn, world: World, scan: Scan
 ) -> None:

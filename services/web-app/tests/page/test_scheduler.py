@@ -9,7 +9,9 @@ import pytest
 from playwright.sync_api import expect
 from redis import Redis
 
+from app.domain.difference import Change, Changed
 from app.domain.permissions import Role
+from app.domain.severity import Severity
 from tests.page.conftest import OpenPage
 from tests.page.edge import Relay
 from tests.page.world import ASSESSED, CLEAN, FAILED, NOT_ASSESSED, World
@@ -120,6 +122,37 @@ def test_findings_are_shown_worst_first_and_have_an_address(world: World, open_p
     assert page.url.endswith("/")
     page.goto(f"/#run-{run.id}")
     expect(dialog.locator("[data-cve]")).to_have_count(9)
+
+
+def test_findings_say_what_changed_since_the_last_assessed_scan(world: World, open_page: OpenPage) -> None:
+    task = world.add_task("vuls-target-1")
+    first, more = world.scan(task, ASSESSED), world.scan(task, ASSESSED | {"vulnerabilities": 10, "unknown": 2})
+    world.scan(task, NOT_ASSESSED)
+    again = world.scan(task, ASSESSED)
+    page = open_page(path=f"/#run-{first.id}")
+    dialog = page.get_by_role("dialog", name="Scan vuls-target-1")
+    changes = dialog.locator("[data-changes]")
+    expect(dialog.locator("[data-cve]")).to_have_count(9)
+    expect(changes).to_have_count(0)
+    page.goto(f"/#run-{more.id}")
+    expect(changes).to_have_text(re.compile(": 1 new\\.$"))
+    expect(dialog.locator("[data-cve]")).to_have_count(10)
+    expect(dialog.locator("[data-cve] .tag")).to_have_text(["new"])
+    page.goto(f"/#run-{again.id}")
+    expect(changes).to_have_text(re.compile(": 1 fixed\\.$"))
+    expect(dialog.locator("table").last.locator("[data-cve]")).to_have_attribute("data-cve", "CVE-2024-1009")
+
+
+def test_changed_findings_of_a_host_are_a_toast_that_leads_to_them(world: World, open_page: OpenPage) -> None:
+    run = world.scan(world.add_task("vuls-target-1"), ASSESSED)
+    page = open_page()
+    world.change(run, [Changed("CVE-1", Change.NEW, Severity.CRITICAL), Changed("CVE-2", Change.FIXED, Severity.LOW)])
+    toast = page.locator(f".toast[data-changes='{run.id}']")
+    expect(toast).to_have_class(re.compile("bad"))
+    expect(toast).to_contain_text("vuls-target-1")
+    expect(toast).to_contain_text("1 new (1 critical), 1 fixed")
+    toast.get_by_role("link", name="See the findings").click()
+    expect(page.get_by_role("dialog").locator("[data-cve]")).to_have_count(9)
 
 
 @pytest.mark.parametrize("run", ["1", "99999999999999999999", "-1", "x"])

@@ -10,12 +10,14 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import tokens, users
 from app.db.events import head, load_event, record_event
+from app.db.findings import assessed_scan, record_changes
 from app.db.models import Event, Finding, Host, HostGroup, Run, Scan, ScheduledTask
 from app.db.progress import note_progress
 from app.db.run_log import append_lines
 from app.db.runs import claim_run, create_run, finish_run
 from app.db.sessions import start_session
 from app.db.tasks import create_task
+from app.domain.difference import Changed
 from app.domain.envelope import TASK_UPDATE, task_update_data
 from app.domain.permissions import Role
 from app.utils.notification_service.publisher import Publisher
@@ -160,6 +162,15 @@ class World:
         """The programs of a run say something."""
         with self.worker.begin() as session:
             assert append_lines(session, run, lines)
+
+    def change(self, run: Run, changes: list[Changed]) -> None:
+        """An assessed scan of a run's host is told as different from the one before."""
+        with self.worker.begin() as session:
+            scan = assessed_scan(session, run.host_id)
+            assert scan is not None
+            event = record_changes(session, run, scan, changes)
+        assert event is not None
+        self._publish(event)
 
     def _told(self, run: Run, event: Event | None, *, publish: bool) -> Run:
         if publish and event is not None:
