@@ -1,13 +1,15 @@
 """How hosts stand: their latest run that ended, and what their last assessed scan found."""
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, select, text, true
+from sqlalchemy import BigInteger, func, select, text, true
 from sqlalchemy.orm import Session
 
 from app.db.arrays import one_of
-from app.db.models import Host, Run, Scan
+from app.db.models import Finding, Host, Run, Scan
 from app.domain.severity import Severity
 from app.domain.times import wire_time
 
@@ -35,11 +37,26 @@ def standings(session: Session, host_ids: Collection[int]) -> dict[int, dict[str
         .lateral("assessment")
     )
     query = select(Host.id, run, scan).select_from(Host).outerjoin(run, true()).outerjoin(scan, true())
-    rows = session.execute(query.where(Host.id == one_of(host_ids, BigInteger)))
-    return {host_id: {"latest": _latest(*row[:4]), "assessment": _assessment(*row[4:])} for host_id, *row in rows}
+    rows = session.execute(query.where(Host.id == one_of(host_ids, BigInteger))).all()
+    uncounted = _counts(session, [scan_id for *_, scan_id, _, _, _, counts in rows if scan_id and counts is None])
+    return {
+        host_id: {
+            "latest": _latest(run_id, status, finished_at, result),
+            "assessment": None
+            if scan_id is None
+            else {
+                "scan_id": scan_id,
+                "assessed_at": wire_time(created_at),
+                "demo": demo,
+                "reboot_required": reboot_required,
+                "counts": dict.fromkeys(map(str, Severity), 0) | (counts or uncounted.get(scan_id, {})),
+            },
+        }
+        for host_id, run_id, status, finished_at, result, scan_id, created_at, demo, reboot_required, counts in rows
+    }
 
 
-def _latest(run_id: int | None, status: Any, finished_at: Any, result: Any) -> dict[str, Any] | None:  # noqa: ANN401
+def _latest(run_id: int | None, status: str, finished_at: datetime, result: Mapping[str, Any]) -> dict[str, Any] | None:
     if run_id is None:
         return None
     return {
@@ -51,19 +68,12 @@ def _latest(run_id: int | None, status: Any, finished_at: Any, result: Any) -> d
     }
 
 
-def _assessment(
-    scan_id: int | None,
-    created_at: Any,  # noqa: ANN401  (a row's columns, none of them there without a scan)
-    demo: Any,  # noqa: ANN401
-    reboot_required: Any,  # noqa: ANN401
-    counts: Any,  # noqa: ANN401
-) -> dict[str, Any] | None:
-    if scan_id is None:
-        return None
-    return {
-        "scan_id": scan_id,
-        "assessed_at": wire_time(created_at),
-        "demo": demo,
-        "reboot_required": reboot_required,
-        "counts": {str(severity): (counts or {}).get(severity, 0) for severity in Severity},
-    }
+def _counts(session: Session, scan_ids: Collection[int]) -> dict[int, dict[str, int]]:
+    """Count what a worker of the release before has stored without counts, while a rollout went on."""
+    if not scan_ids:
+        return {}
+    query = select(Finding.scan_id, Finding.severity, func.count()).group_by(Finding.scan_id, Finding.severity)
+    counted: dict[int, dict[str, int]] = defaultdict(dict)
+    for scan_id, severity, number in session.execute(query.where(Finding.scan_id == one_of(scan_ids, BigInteger))):
+        counted[scan_id][severity] = number
+    return counted

@@ -122,6 +122,22 @@ def test_what_the_last_assessed_scan_changed_can_be_asked_for(sign_in: SignIn, w
     problem(http.get(f"/api/hosts/{world.hosts[0]}/findings", params={"state": "gone"}), 422, "invalid")
 
 
+def test_changed_findings_are_told_to_those_who_may_see_the_host(sign_in: SignIn, scan: Scan) -> None:
+    readers = {name: sign_in(name).http for name in ("admin", "viewer-1", "viewer-2")}
+    since = readers["admin"].get("/api/overview").json()["cursor"]
+    scan(recorded("report-ok"))
+    scan(recorded("report-ok-next"))
+
+    def told(name: str) -> list[str]:
+        items = readers[name].get("/api/notifications", params={"since": since}).json()["items"]
+        return [item["type"] for item in items]
+
+    assert told("viewer-2") == []
+    assert told("admin") == told("viewer-1")
+    assert told("viewer-1")[-2:] == ["task_update", "findings_changed"]
+    assert told("viewer-1").count("findings_changed") == 1
+
+
 def test_a_scan_says_what_it_changed_whatever_later_ones_did(sign_in: SignIn, scan: Scan) -> None:
     http = sign_in("viewer-1").http
     names = ["report-ok", "scan-ok", "report-ok-next", "report-ok", "report-ok-next"]
@@ -146,11 +162,13 @@ def test_a_scan_says_what_it_changed_whatever_later_ones_did(sign_in: SignIn, sc
 
 
 def test_the_host_list_has_the_counts_of_the_last_assessed_scan_and_the_verdict_of_the_latest_run(
-    sign_in: SignIn, world: World, scan: Scan
+    sign_in: SignIn, world: World, scan: Scan, database: Database
 ) -> None:
     http = sign_in("admin").http
     assessed = scan(recorded("report-ok", runningKernel={"rebootRequired": True}))
     counts = {"critical": 2, "high": 2, "medium": 3, "low": 1, "unknown": 1}
+    database.execute("UPDATE scan SET counts = NULL")  # as a worker of the release before leaves it
+    assert http.get("/api/hosts").json()["items"][0]["assessment"]["counts"] == counts
     for document, verdict in ((None, "assessed"), (recorded("scan-ok"), "not_assessed"), (DOWN, "failed")):
         if document is not None:
             scan(document)
