@@ -165,7 +165,7 @@ def test_the_migration_fills_the_state_as_if_it_had_been_kept(
 
 
 def fill_statements() -> tuple[str, str]:
-    module = ScriptDirectory.from_config(migrate.alembic_config()).get_revision("0006").module
+    module = ScriptDirectory.from_config(migrate.alembic_config()).get_revision("0007").module
     return module.FILL_SCANS, module.FILL_FINDINGS
 
 

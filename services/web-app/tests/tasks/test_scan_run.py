@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import undefer
 
 from app.config import Settings
+from app.db.events import read_events
 from app.db.models import Event, Finding, Run, Scan, ScheduledTask
 from app.db.runs import cancel_run, create_run, expire_leases
 from app.tasks.scan_run import ScanRequestError, ScanRunner
