@@ -16,6 +16,8 @@ from executor.problems import JobFailed
 from executor.settings import Settings
 
 CALL_SECONDS = 10
+NOT_RUN_EXITS = (126, 127)
+"""Exit statuses of the container's init where it could not run the program."""
 SIGNAL_EXITS = range(129, 129 + 64)
 """Exit statuses that tell of a signal: 128 + its number."""
 

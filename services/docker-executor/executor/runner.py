@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
 
 from executor import disk, phases, targets
-from executor.engine import SIGNAL_EXITS, Engine, EngineUnreachable, Observation
+from executor.engine import NOT_RUN_EXITS, SIGNAL_EXITS, Engine, EngineUnreachable, Observation
 from executor.feed import Feed
 from executor.jobs import Job, State, Step
 from executor.problems import JobCancelled, JobFailed, JobLost
@@ -122,13 +122,7 @@ class Runner:
             if time.monotonic() > deadline:
                 raise JobFailed("time_limit", f"The {step} took longer than its limit of {limit} s and was ended.")
             await self._pause(POLL_SECONDS)
-        if seen.exit_code and seen.out_of_memory:
-            text = f"The {step} needed more than {self._settings.memory_mib} MiB (VULS_EXECUTOR_MEMORY_MIB)."
-            raise JobFailed("out_of_memory", text)
-        if seen.exit_code in SIGNAL_EXITS:
-            raise JobFailed(
-                "program_killed", f"The {step} was ended by signal {seen.exit_code - SIGNAL_EXITS.start + 1}."
-            )
+        self._check_end(step, seen)
         self.job = self._store.note_exit(self.job.id, step, seen.exit_code)
         log.info("job %s: %s ended with status %d", self.job.id, step, seen.exit_code)
         for line in seen.lines[-LOGGED_LINES:]:  # the journal is where operators look for Vuls' own words
@@ -136,6 +130,18 @@ class Runner:
         if seen.exit_code and disk.has_no_room(self._settings):
             text = f"The {step} ended with status {seen.exit_code}, and what it wrote may be incomplete."
             raise disk.failure(self._settings, text)
+
+    def _check_end(self, step: Step, seen: Observation) -> None:
+        """Raise JobFailed where the program did not come to an end of its own."""
+        if seen.exit_code and seen.out_of_memory:
+            text = f"The {step} needed more than {self._settings.memory_mib} MiB (VULS_EXECUTOR_MEMORY_MIB)."
+            raise JobFailed("out_of_memory", text)
+        if seen.exit_code in NOT_RUN_EXITS:
+            text = f"The image {self._settings.image} cannot run Vuls. Run site.yml with the tag vuls."
+            raise JobFailed("image_unusable", text)
+        if seen.exit_code in SIGNAL_EXITS:
+            number = seen.exit_code - SIGNAL_EXITS.start + 1
+            raise JobFailed("program_killed", f"The {step} was ended by signal {number}.")
 
     def _note(self, step: Step, seen: Observation) -> None:
         phase = phases.phase_of(step, seen.lines) or self.job.phase

@@ -95,6 +95,7 @@ def own_engine(image: str) -> Iterator[tuple[OwnEngine, docker.DockerClient]]:
 
 @contextmanager
 def _bridge() -> Iterator[None]:
+    subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True, check=False)  # of a run that was cut off
     subprocess.run(["ip", "link", "add", BRIDGE, "type", "bridge"], check=True)
     try:
         subprocess.run(["ip", "address", "add", ADDRESS, "dev", BRIDGE], check=True)

@@ -296,7 +296,7 @@ async def test_a_scan_beyond_its_time_is_ended(
     [
         ({"image": "vuls-live/no-such-image:1"}, "image_missing", "vuls-live/no-such-image:1"),
         ({"scan_network": "no-such-network"}, "engine_refused", "no-such-network"),
-        ({"image": "vuls-live/base:bookworm"}, "engine_refused", "vuls"),
+        ({"image": "vuls-live/base:bookworm"}, "image_unusable", "vuls-live/base:bookworm"),
     ],
 )
 async def test_what_the_engine_refuses_fails_the_job_with_the_reason(

@@ -67,7 +67,9 @@ def test_every_answer_is_one_that_the_description_knows(
     ill: list[CheckFunction] | None = [not_a_server_error] if label == "GET /health" else None  # it says 503
 
     @given(case=call.as_strategy(mode))
-    @hypothesis_settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @hypothesis_settings(
+        max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+    )
     def ask(case: Case[Any]) -> None:
         case.call_and_validate(base_url=BASE, session=session, headers=KEY, excluded_checks=ill)
 

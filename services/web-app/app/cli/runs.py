@@ -6,6 +6,7 @@ import typer
 
 from app.cli.connection import transaction
 from app.cli.output import AsJson, answer, fail, table
+from app.cli.watch_lines import printable
 from app.db import run_log, runs
 from app.db.events import load_event
 from app.domain.permissions import Access, Role
@@ -64,7 +65,7 @@ def log(run_id: RunId, as_json: AsJson = False) -> None:
         if runs.get_run(session, _EVERYTHING, run_id) is None:
             fail(f"there is no run {run_id}", _UNKNOWN)
         lines = [{"n": line.n, "text": line.text} for line in run_log.read_log(session, run_id, 0, KEPT)]
-    answer({"items": lines, "next": None}, "\n".join(str(line["text"]) for line in lines), as_json=as_json)
+    answer({"items": lines, "next": None}, "\n".join(printable(str(line["text"])) for line in lines), as_json=as_json)
 
 
 @cli.command()

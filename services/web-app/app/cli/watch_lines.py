@@ -152,4 +152,9 @@ def _digest(data: Mapping[str, Any]) -> str:
     if not_assessed:
         parts.append(f"{not_assessed} not assessed")
     besides = ", ".join(f"{data[name]} {name}" for name in ("cancelled", "queued", "started") if data.get(name))
-    return f"{data.get('events', 0)} updates: {', '.join(parts)}" + (f"; besides {besides}" if besides else "")
+    changes = ", ".join(f"{data[kind]} {words}" for kind, words in _KINDS.items() if data.get(kind))
+    return (
+        f"{data.get('events', 0)} updates: {', '.join(parts)}"
+        + (f"; besides {besides}" if besides else "")
+        + (f"; findings changed on {data['changed']} hosts: {changes}" if data.get("changed") and changes else "")
+    )

@@ -244,7 +244,7 @@ class Scan(Base):
     release: Mapped[str]
     verdict: Mapped[str]  # assessed, not_assessed
     reason: Mapped[dict[str, Any] | None]  # {"code", "sentence"}
-    counts: Mapped[dict[str, Any] | None]
+    counts: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     demo: Mapped[bool] = mapped_column(default=False)
     kernel: Mapped[str] = mapped_column(default="", server_default="")
     reboot_required: Mapped[bool] = mapped_column(default=False, server_default=false())

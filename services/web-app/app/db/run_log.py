@@ -10,6 +10,8 @@ from app.db.models import Run, RunLog
 from app.db.runs import held
 from app.domain.run_log import KEPT
 
+_AT_ONCE = timedelta(hours=6)  # a backlog must not hold up what else is cleaned up
+
 
 def append_lines(session: Session, run: Run, lines: Sequence[str]) -> bool:
     """Add lines to the log of a claimed run and drop the oldest; False when the run is the claimant's no longer."""
@@ -38,7 +40,9 @@ def read_log(session: Session, run_id: int, since: int, limit: int) -> Sequence[
 
 
 def delete_old_lines(session: Session, keep_days: int) -> int:
-    """Delete the lines that are older than `keep_days`; return how many went."""
-    old = delete(RunLog).where(RunLog.created_at < func.now() - timedelta(days=keep_days))
+    """Delete the lines that are older than `keep_days`, some hours' worth at a time; return how many went."""
+    oldest = select(func.min(RunLog.created_at)).scalar_subquery()
+    before = func.least(func.now() - timedelta(days=keep_days), oldest + _AT_ONCE)
+    old = delete(RunLog).where(RunLog.created_at < before)
     result = session.execute(old, execution_options={"synchronize_session": False})
     return result.rowcount if isinstance(result, CursorResult) else 0

@@ -62,8 +62,8 @@ def end_run(
 ) -> list[Event]:
     """End a claimed run with what it brought back; return the events of that.
 
-    None when it is the claimant's no longer: the caller then rolls back what was stored for it. Later scans of the host
-    are compared with the `phase_seconds` of one that succeeded.
+    Empty when it is the claimant's no longer: the caller then rolls back what was stored for it. Later scans of the
+    host are compared with the `phase_seconds` of one that succeeded.
     """
     scan, changes = None, list[Changed]()
     if verdict.result is not None and document is not None:

@@ -13,6 +13,7 @@ from app.db.models import Finding, Host, Run, Scan
 from app.domain.severity import Severity
 from app.domain.times import wire_time
 
+_VERDICTS = ("assessed", "not_assessed", "failed")
 NEVER_SCANNED: dict[str, Any] = {"latest": None, "assessment": None}
 
 
@@ -49,23 +50,33 @@ def standings(session: Session, host_ids: Collection[int]) -> dict[int, dict[str
                 "assessed_at": wire_time(created_at),
                 "demo": demo,
                 "reboot_required": reboot_required,
-                "counts": dict.fromkeys(map(str, Severity), 0) | (counts or uncounted.get(scan_id, {})),
+                "counts": _by_severity(counts or uncounted.get(scan_id)),
             },
         }
         for host_id, run_id, status, finished_at, result, scan_id, created_at, demo, reboot_required, counts in rows
     }
 
 
-def _latest(run_id: int | None, status: str, finished_at: datetime, result: Mapping[str, Any]) -> dict[str, Any] | None:
-    if run_id is None:
+def _latest(
+    run_id: int | None, status: str, finished_at: datetime | None, result: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    if run_id is None or finished_at is None:
         return None
+    verdict, reason = result.get("verdict"), result.get("reason")
     return {
         "run_id": run_id,
         "status": status,
         "finished_at": wire_time(finished_at),
-        "verdict": result.get("verdict"),
-        "reason": result.get("reason"),
+        "verdict": verdict if verdict in _VERDICTS else None,
+        "reason": reason if isinstance(reason, Mapping) else None,
     }
+
+
+# What our own code stores has this form; a worker's database role can store what it likes, and must not stop the list.
+def _by_severity(counts: object) -> dict[str, int]:
+    known = counts if isinstance(counts, Mapping) else {}
+    numbers = {str(severity): known.get(severity) for severity in Severity}
+    return {name: number if type(number) is int and number >= 0 else 0 for name, number in numbers.items()}
 
 
 def _counts(session: Session, scan_ids: Collection[int]) -> dict[int, dict[str, int]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.domain.severity import Severity
 
+MAX_ID = 64  # characters
 MAX_IDS = 100  # of a kind that an event names; four kinds of the longest ids stay below the limit of an event's data
 
 
@@ -80,5 +81,6 @@ def _summary_of(changes: Collection[Changed]) -> dict[str, Any]:
     return {
         "total": len(changes),
         **{str(severity): counts[severity] for severity in Severity},
-        "cve_ids": [one.cve_id for one in worst_first[:MAX_IDS]],
+        # An earlier release also stored what is none, of any length.
+        "cve_ids": [one.cve_id for one in worst_first if len(one.cve_id) <= MAX_ID][:MAX_IDS],
     }

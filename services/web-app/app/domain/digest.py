@@ -11,12 +11,16 @@ from app.domain.messages import MAX_COUNT
 STATUSES = ("queued", "started", "success", "cancelled")  # those that may be merged; a failure comes alone
 VERDICTS = ("assessed", "not_assessed")
 SEVERITIES = ("high", "medium", "low", "unknown")  # a critical finding comes alone
+CHANGES = ("new", "fixed", "reappeared", "severity_changed")
 _FINAL = ("success", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """Stands for the updates behind `since` up to `until`. `counts` has a number for each of the names above."""
+    """Stands for the updates and changed findings behind `since` up to `until`.
+
+    `counts` has a number for each of the names above; `changed` is how many hosts' findings changed.
+    """
 
     since: Cursor
     until: Cursor
@@ -30,14 +34,9 @@ def may_be_merged(event: StoredEvent) -> bool:
     return not _result(event).get("critical")
 
 
-def stands_alone(event: StoredEvent) -> bool:
-    """Tell whether an event goes out as it is and in its place: neither merged nor left out."""
-    return event.type != TASK_PROGRESS and not may_be_merged(event)
-
-
 def is_urgent(event: StoredEvent) -> bool:
-    """Tell whether an event must go out at once. Changed findings may wait while none has become critical."""
-    return stands_alone(event) and (event.type != FINDINGS_CHANGED or _became_critical(event))
+    """Tell whether an event goes out at once, as it is and in its place: neither merged nor left out."""
+    return event.type != TASK_PROGRESS and not may_be_merged(event) and not _is_calm_change(event)
 
 
 def latest_progress(events: Sequence[StoredEvent]) -> list[StoredEvent]:
@@ -61,13 +60,13 @@ def latest_progress(events: Sequence[StoredEvent]) -> list[StoredEvent]:
 def condense(events: Sequence[StoredEvent], at_least: float) -> list[StoredEvent | Digest]:
     """Return `events` with a digest for every `at_least` or more updates in a row that may be merged.
 
-    Only the latest progress of a run stays, and none within a digest. Order is kept: whoever has got one item has got
-    everything up to its cursor.
+    Changed findings among them are counted too. Only the latest progress of a run stays, and none within a digest.
+    Order is kept: whoever has got one item has got everything up to its cursor.
     """
     condensed: list[StoredEvent | Digest] = []
     row: list[StoredEvent] = []
     for event in latest_progress(events):
-        if stands_alone(event):
+        if is_urgent(event):
             condensed += _merged(row, at_least)
             condensed.append(event)
             row = []
@@ -87,9 +86,15 @@ def _result(event: StoredEvent) -> Mapping[str, Any]:
     return result if isinstance(result, Mapping) else {}
 
 
-def _became_critical(event: StoredEvent) -> bool:
-    kinds = (event.data.get(name) for name in ("new", "reappeared", "severity_changed"))
-    return any(not isinstance(kind, Mapping) or bool(kind.get("critical")) for kind in kinds)
+def _is_calm_change(event: StoredEvent) -> bool:
+    """Tell whether findings changed, and none of them became critical."""
+    kinds = [event.data.get(name) for name in ("new", "reappeared", "severity_changed")]
+    calm = (isinstance(kind, Mapping) and not kind.get("critical") for kind in kinds)
+    return event.type == FINDINGS_CHANGED and all(calm)
+
+
+def _total(kind: object) -> int:
+    return _as_count(kind.get("total")) if isinstance(kind, Mapping) else 0
 
 
 def _as_count(value: object) -> int:
@@ -97,24 +102,30 @@ def _as_count(value: object) -> int:
 
 
 def _merged(row: Sequence[StoredEvent], at_least: float) -> list[StoredEvent | Digest]:
-    places = [place for place, event in enumerate(row) if may_be_merged(event)]
-    if len(places) < at_least:
+    if sum(may_be_merged(event) for event in row) < at_least:
         return list(row)
+    places = [place for place, event in enumerate(row) if event.type != TASK_PROGRESS]
     first, last = places[0], places[-1]
     digest = _count([row[place] for place in places])
     return [*row[:first], digest, *row[last + 1 :]]
 
 
-def _count(updates: Sequence[StoredEvent]) -> Digest:
-    counts = dict.fromkeys(("events", *STATUSES, *VERDICTS, "vulnerabilities", *SEVERITIES), 0)
-    for update in updates:
-        result = _result(update)
+def _count(events: Sequence[StoredEvent]) -> Digest:
+    names = ("events", *STATUSES, *VERDICTS, "vulnerabilities", *SEVERITIES, "changed", *CHANGES)
+    counts = dict.fromkeys(names, 0)
+    for event in events:
+        if event.type == FINDINGS_CHANGED:
+            counts["changed"] += 1
+            for name in CHANGES:
+                counts[name] += _total(event.data.get(name))
+            continue
+        result = _result(event)
         counts["events"] += 1
-        counts[update.data["status"]] += 1
+        counts[event.data["status"]] += 1
         if result.get("verdict") in VERDICTS:
             counts[result["verdict"]] += 1
         for name in ("vulnerabilities", *SEVERITIES):
             counts[name] += _as_count(result.get(name))
-    counts["hosts"] = len({update.host_id for update in updates} - {None})
-    first = updates[0].cursor
-    return Digest(Cursor(first.epoch, first.sequence - 1), updates[-1].cursor, counts)
+    counts["hosts"] = len({event.host_id for event in events} - {None})
+    first = events[0].cursor
+    return Digest(Cursor(first.epoch, first.sequence - 1), events[-1].cursor, counts)

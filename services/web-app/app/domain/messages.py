@@ -128,7 +128,10 @@ class FindingsChanged(Message):
 
 
 class DigestData(Message):
-    """Counts over the updates that you may see behind `since` up to `id`; the four statuses add up to `events`."""
+    """Counts over the updates that you may see behind `since` up to `id`; the four statuses add up to `events`.
+
+    On `changed` hosts an assessed scan found something else than the one before it: `new` findings and so on.
+    """
 
     since: CursorText
     events: Count
@@ -143,6 +146,11 @@ class DigestData(Message):
     medium: Count
     low: Count
     unknown: Count
+    changed: Count
+    new: Count
+    fixed: Count
+    reappeared: Count
+    severity_changed: Count
     hosts: Count
 
 

@@ -13,14 +13,16 @@ _KEY_END = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY-----")
 _KEY_BODY = re.compile(r"^\s*[A-Za-z0-9+/]{48,76}={0,2}\s*$")
 _KEY_LIKE = re.compile(r"^[A-Za-z0-9+/=\s]*$|^[A-Za-z-]+: ")  # what stands between the two, headers of PEM among it
 _NAMED = re.compile(
-    r"""(?ix) (?P<name> (?: passw(?:or)?d | passphrase | secret | token | api[_-]?key | private[_-]?key )
-            ["']? \s* [=:] \s* )
+    r"""(?ix) (?P<name> (?: passw(?:or)?d | pwd | passphrase | secret | token | api[_-]?key | private[_-]?key )
+            [\w-]{0,40} ["']? \s* [=:] \s* )
         (?P<value> "(?:[^"\\]|\\.)*"? | '(?:[^'\\]|\\.)*'? | [^\s"',;&)}\]]+ \]? )"""
 )
 _AUTHORIZATION = re.compile(r"(?i)(?P<name>\b(?:proxy-)?authorization[\"']?\s*[=:]\s*).+")
+_OPTION = re.compile(r"(?i)(?P<name>\B--?(?:password|passwd|pwd|passphrase|secret|token|api-key)\s+)[^\s\"']+")
+_COOKIE = re.compile(r"(?i)(?P<name>\b(?:set-)?cookie[\"']?\s*[=:]\s*).+")
 _BEARER = re.compile(r"(?i)(?P<name>\bbearer\s+)[^\s\"',;]+")
 _IN_URL = re.compile(r"(?P<name>[a-z0-9]://[^\s/:@]{0,200}:)[^\s/@]+(?=@)")
-_RULES = (_AUTHORIZATION, _BEARER, _NAMED, _IN_URL)
+_RULES = (_AUTHORIZATION, _COOKIE, _BEARER, _NAMED, _OPTION, _IN_URL)
 
 
 def mask(line: str, secrets: Collection[str] = ()) -> str:

@@ -11,7 +11,7 @@ import psycopg
 
 from app.db.log_tail import LogTail
 from app.domain.cursor import Cursor
-from app.domain.digest import is_urgent, stands_alone
+from app.domain.digest import is_urgent
 from app.domain.envelope import StoredEvent
 from app.realtime.hub import ConnectionManager
 from app.realtime.sound import sound
@@ -169,7 +169,7 @@ def _parts(events: Sequence[StoredEvent], *, merges: bool) -> Iterator[Sequence[
     """Cut where `BURST` frames will have been made of `events`; what is merged makes hardly any."""
     start = frames = 0
     for place, event in enumerate(events, start=1):
-        frames += not merges or stands_alone(event)
+        frames += not merges or is_urgent(event)
         if frames == BURST:
             yield events[start:place]
             start, frames = place, 0

@@ -97,12 +97,14 @@ function setTime(time, now) {
  */
 export function reconcile(parent, items, view) {
   const old = new Map([...parent.children].map((row) => [/** @type {HTMLElement} */ (row).dataset["key"], row]));
+  const views = items.map(view);
+  const wanted = new Set(views.map(({ key }) => key));
+  // First, so that those behind them stay where they are: a row that is moved loses its focus and its place in its text.
+  for (const [key, row] of old) if (key === undefined || !wanted.has(key)) row.remove();
   let place = parent.firstElementChild;
-  for (const item of items) {
-    const { key, sign, make } = view(item);
+  for (const { key, sign, make } of views) {
     const signed = JSON.stringify(sign);
     let row = old.get(key);
-    old.delete(key);
     if (!row || signs.get(row) !== signed) {
       const fresh = make();
       fresh.dataset["key"] = key;
@@ -116,7 +118,6 @@ export function reconcile(parent, items, view) {
     if (row === place) place = row.nextElementSibling;
     else parent.insertBefore(row, place);
   }
-  for (const row of old.values()) row.remove();
 }
 
 /**

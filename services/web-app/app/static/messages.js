@@ -39,7 +39,7 @@
  * @property {string | null} [host_name]
  *
  * Stands for `events` updates behind the cursor `since`; queued, started, success and cancelled add up to them. None of
- * them failed or found something critical.
+ * them failed or found something critical. On `changed` hosts findings changed, new and so on in all.
  * @typedef {object} Digest
  * @property {string} since
  * @property {number} events
@@ -54,6 +54,11 @@
  * @property {number} medium
  * @property {number} low
  * @property {number} unknown
+ * @property {number} changed
+ * @property {number} new
+ * @property {number} fixed
+ * @property {number} reappeared
+ * @property {number} severity_changed
  * @property {number} hosts
  *
  * How many findings changed in one way: the severities add up to `total`. `cve_ids` names the worst 100.

@@ -147,8 +147,30 @@ function renderRunning(state, cancelling, logs) {
     if (log) return { key: `log-${run.id}`, sign: run.id, make: () => logRow(run, logs) };
     const open = logs.isOpen(run.id);
     const button = viewer ? "viewer" : cancelling.has(run.id) ? "cancelling" : "ready";
-    return { key: String(run.id), sign: [run, open, button], make: () => runningRow(run, open, button) };
+    // Without what changes twice a second: a row that is drawn anew under the pointer loses the click.
+    const sign = [{ ...run, phase: null, percent: null }, open, button];
+    return { key: String(run.id), sign, make: () => runningRow(run, open, button) };
   });
+  for (const run of state.running) showProgress(run);
+}
+
+/**
+ * Bring the phase and the share of a running scan up to date, in the row that is there.
+ *
+ * @param {Run} run
+ */
+function showProgress(run) {
+  const row = document.querySelector(`#running [data-run-id="${run.id}"][data-status="started"]`);
+  const phase = row?.querySelector(".phase");
+  if (!row || !phase) return;
+  const words = phaseInWords(run.phase);
+  if (phase.textContent !== words) phase.textContent = words;
+  const bar = row.querySelector(".progress");
+  if (bar?.getAttribute("data-percent") === String(run.percent)) return;
+  const fresh = progressBar(run);
+  if (bar && fresh) bar.replaceWith(fresh);
+  else if (fresh) phase.parentElement?.after(fresh);
+  else bar?.remove();
 }
 
 /**
@@ -214,7 +236,7 @@ function runningRow(run, open, button) {
         "span",
         { class: "verdict calm" },
         started ? el("span", { class: "spinner", "aria-hidden": "true" }) : icon("polling"),
-        started ? phaseInWords(run.phase) : "Queued",
+        started ? el("span", { class: "phase" }, phaseInWords(run.phase)) : "Queued",
       ),
       started && progressBar(run),
     ),
@@ -233,7 +255,7 @@ function progressBar({ task_name, percent }) {
   const value = String(percent);
   return el(
     "div",
-    { class: "progress" },
+    { class: "progress", "data-percent": value },
     el("progress", { max: "100", value, "aria-label": `Progress of ${task_name}` }),
     el("span", { class: "quiet" }, `${value} %`),
   );

@@ -82,6 +82,7 @@ class RunLog {
           this.#since = page.next;
         } catch (error) {
           if (!(error instanceof ApiError)) throw error;
+          if (error.status >= 400 && error.status < 500 && error.status !== 429) break; // Asking again gives no other answer.
           wait = RETRY; // The connection's state tells of it already.
         }
       }

@@ -83,7 +83,7 @@ export class Toasts {
     const title = digestHeadline(data);
     if (!title) return;
     const look = digestTone(data);
-    const { assessed, unassessed, besides } = digestSummary(data);
+    const { assessed, unassessed, besides, changed } = digestSummary(data);
     this.#add(
       "group",
       `toast ${look.tone}`,
@@ -93,6 +93,7 @@ export class Toasts {
         assessed && el("p", {}, assessed),
         badges({ ...data, critical: 0, verdict: "assessed" }),
         unassessed && el("p", {}, unassessed),
+        changed && el("p", {}, changed),
         besides && el("p", { class: "quiet" }, besides),
         el("p", {}, el("a", { class: "link", href: digestAddress(data.since, id) }, "Show the runs")),
       ],

@@ -113,14 +113,21 @@ export function digestHeadline({ success, cancelled }) {
  * without a verdict; the other updates are told besides.
  *
  * @param {Digest} digest
- * @returns {{ assessed: string, unassessed: string, besides: string }} each "" where there is nothing to say
+ * @returns {{ assessed: string, unassessed: string, besides: string, changed: string }} each "" where there is nothing to say
  */
-export function digestSummary({ success, cancelled, assessed, not_assessed, vulnerabilities, queued, started }) {
+export function digestSummary(digest) {
+  const { success, cancelled, assessed, not_assessed, vulnerabilities, queued, started } = digest;
   const found = vulnerabilities === 0 ? "no known vulnerabilities" : vulnerabilities === 1 ? "1 vulnerability" : `${vulnerabilities} vulnerabilities`;
   const besides = enumerate([
     [success > 0 ? cancelled : 0, "cancelled"],
     [queued, "queued"],
     [started, "started"],
+  ]);
+  const changes = enumerate([
+    [digest.new, "new"],
+    [digest.reappeared, "reappeared"],
+    [digest.severity_changed, "changed in severity"],
+    [digest.fixed, "fixed"],
   ]);
   return {
     assessed: assessed > 0 ? `${assessed} assessed: ${found}` : "",
@@ -128,6 +135,7 @@ export function digestSummary({ success, cancelled, assessed, not_assessed, vuln
       [not_assessed, "not assessed"],
       [success - assessed - not_assessed, "without a verdict"],
     ]),
+    changed: changes && `Changed on ${counted(digest.changed, "host")}: ${changes}`,
     besides: besides && `Besides: ${besides}`,
   };
 }

@@ -70,11 +70,12 @@ class ProgressTeller:
     ) -> None:
         self._done.set()
         self._thread.join(_PATIENCE)
-        if not self._thread.is_alive() and self._ours:
-            self._try_step()  # what was said last
 
     def _keep(self) -> None:
         while self._ours and not self._done.wait(_INTERVAL):
+            self._try_step()
+        if self._ours:
+            self._seen = None  # the end of the run is told at once; only what was said last is missing
             self._try_step()
 
     def _try_step(self) -> None:
@@ -82,6 +83,7 @@ class ProgressTeller:
             self._step()
         except SQLAlchemyError as error:
             logger.warning("Progress of run %s is dropped (%s)", self._run.id, type(error).__name__)
+            self._known = None  # it may have been committed for all that
         except Exception:
             logger.exception("Progress of run %s cannot be told", self._run.id)
             self._ours = False

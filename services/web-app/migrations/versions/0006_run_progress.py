@@ -33,7 +33,7 @@ CREATE POLICY everything ON run_log TO vuls_web_access, vuls_scheduler_access US
 CREATE POLICY own_zone ON run_log TO vuls_worker_access
     USING (EXISTS (SELECT FROM run WHERE run.id = run_log.run_id));
 GRANT UPDATE (log_lines) ON run TO vuls_worker_access;
-GRANT SELECT, INSERT, DELETE ON run_log TO vuls_worker_access;
+GRANT SELECT, DELETE, INSERT (run_id, n, attempt, text) ON run_log TO vuls_worker_access;
 GRANT SELECT ON run_log TO vuls_web_access;
 GRANT SELECT (created_at), DELETE ON run_log TO vuls_scheduler_access;
 """

@@ -25,10 +25,20 @@ CREATE TABLE host_finding (
     severity_before text CHECK (severity_before IN ('critical', 'high', 'medium', 'low', 'unknown')),
     change text NOT NULL CHECK (change IN ('baseline', 'new', 'reappeared', 'severity_changed', 'fixed')),
     changed_scan_id bigint NOT NULL,
-    changed_at timestamptz NOT NULL,
-    first_seen_at timestamptz NOT NULL,
+    changed_at timestamptz NOT NULL CHECK (changed_at > '1970-01-01Z' AND changed_at < '9999-01-01Z'),
+    first_seen_at timestamptz NOT NULL CHECK (first_seen_at > '1970-01-01Z' AND first_seen_at < '9999-01-01Z'),
     PRIMARY KEY (host_id, cve_id)
 );
+"""
+
+# A time that drivers do not know, which a worker could write, would fail the lists of everybody.
+TIMES = """
+ALTER TABLE run ADD CONSTRAINT run_started_at_known
+    CHECK (started_at > '1970-01-01Z' AND started_at < '9999-01-01Z') NOT VALID;
+ALTER TABLE run ADD CONSTRAINT run_finished_at_known
+    CHECK (finished_at > '1970-01-01Z' AND finished_at < '9999-01-01Z') NOT VALID;
+ALTER TABLE scan ADD CONSTRAINT scan_created_at_known
+    CHECK (created_at > '1970-01-01Z' AND created_at < '9999-01-01Z') NOT VALID;
 """
 
 # A worker's rows name its own scans, and it changes neither whose a row is nor since when it is known. The hosts of a
@@ -99,6 +109,8 @@ CREATE POLICY own_zone ON finding TO vuls_worker_access USING (worker_host(host_
 DROP TABLE host_finding;
 DROP INDEX run_ended;
 DROP INDEX scan_assessed;
+ALTER TABLE run DROP CONSTRAINT run_started_at_known, DROP CONSTRAINT run_finished_at_known;
+ALTER TABLE scan DROP CONSTRAINT scan_created_at_known;
 ALTER TABLE scan DROP COLUMN counts, DROP COLUMN kernel, DROP COLUMN reboot_required;
 ALTER TABLE finding DROP COLUMN links;
 """
@@ -106,7 +118,7 @@ ALTER TABLE finding DROP COLUMN links;
 
 def upgrade() -> None:
     """Add all of it, and fill it from the scans that are there."""
-    for statements in (COLUMNS, TABLE, RIGHTS, FILL_SCANS, FILL_FINDINGS):
+    for statements in (COLUMNS, TABLE, TIMES, RIGHTS, FILL_SCANS, FILL_FINDINGS):
         op.get_bind().exec_driver_sql(statements)
 
 

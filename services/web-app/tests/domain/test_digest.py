@@ -16,7 +16,6 @@ from app.domain.digest import (
     is_urgent,
     latest_progress,
     may_be_merged,
-    stands_alone,
 )
 from app.domain.envelope import StoredEvent
 
@@ -76,6 +75,7 @@ def test_updates_in_a_row_become_a_digest_whose_counts_add_up() -> None:
     assert digest.counts == {
         "events": 7, "queued": 1, "started": 1, "success": 4, "cancelled": 1, "assessed": 2, "not_assessed": 1,
         "vulnerabilities": 20, "high": 2, "medium": 4, "low": 6, "unknown": 8, "hosts": 2,
+        "changed": 0, "new": 0, "fixed": 0, "reappeared": 0, "severity_changed": 0,
     }  # fmt: skip
 
 
@@ -136,11 +136,31 @@ def test_changed_findings_are_urgent_when_one_is_critical_now(kind: str) -> None
 
 
 @pytest.mark.parametrize("kinds", [{}, {"new": {"high": 7}}, {"fixed": {"critical": 3}}])
-def test_other_changed_findings_may_wait_but_are_never_merged_or_lost(kinds: dict[str, Any]) -> None:
+def test_other_changed_findings_may_wait_and_be_counted(kinds: dict[str, Any]) -> None:
     calm = changed(3, **kinds)
     assert not is_urgent(calm)
-    assert stands_alone(calm)
-    assert sequences(condense([update(1), update(2), calm, update(4), update(5)], at_least=2)) == [(0, 2), 3, (3, 5)]
+    assert sequences(condense([update(1), update(2), calm, update(4), update(5)], at_least=4)) == [(0, 5)]
+    assert sequences(condense([update(1), calm, update(4)], at_least=3)) == [1, 3, 4]
+
+
+def test_a_storm_of_scans_that_changed_something_is_one_digest() -> None:
+    storm = []
+    for run in range(1, 11):
+        storm.append(update(2 * run - 1, run=run, host=run, **ASSESSED))
+        storm.append(changed(2 * run, new={"total": 3, "critical": 0}, fixed={"total": 1, "critical": 1}))
+    (digest,) = condense(storm, at_least=5)
+    assert isinstance(digest, Digest)
+    assert (str(digest.since), str(digest.until)) == ("e-0", "e-20")
+    counts = digest.counts
+    assert (counts["events"], counts["success"], counts["changed"], counts["hosts"]) == (10, 10, 10, 10)
+    assert (counts["new"], counts["fixed"], counts["reappeared"], counts["severity_changed"]) == (30, 10, 0, 0)
+
+
+@pytest.mark.parametrize("odd", [None, 7, [], {"total": "many"}, {"total": -1}, {}])
+def test_changes_that_are_no_numbers_count_as_nothing(odd: Any) -> None:
+    (digest,) = condense([update(1), changed(2, fixed=odd), update(3)], at_least=2)
+    assert isinstance(digest, Digest)
+    assert (digest.counts["changed"], digest.counts["fixed"]) == (1, 0)
 
 
 @pytest.mark.parametrize("odd", [None, 7, [], "critical", {"critical": "many"}])

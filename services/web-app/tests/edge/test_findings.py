@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import orjson
+import psycopg
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -181,3 +183,44 @@ def test_the_host_list_has_the_counts_of_the_last_assessed_scan_and_the_verdict_
         assert (second["latest"], second["assessment"]) == (None, None)
         listed = http.get(f"/api/hosts/{world.hosts[0]}/findings").json()
         assert (listed["verdict"], listed["scan_id"], len(listed["items"])) == (verdict, assessed["scan_id"], 9)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["[1]", '"many"', "null", '{"high": "many", "low": -1, "x": {}}'],
+    ids=["list", "text", "null", "odd numbers"],
+)
+def test_counts_that_only_a_foreign_hand_writes_stop_no_list(
+    sign_in: SignIn, scan: Scan, database: Database, value: str
+) -> None:
+    http = sign_in("admin").http
+    scan(recorded("report-ok"))
+    database.execute("UPDATE scan SET counts = %s", value)
+    shown = http.get("/api/hosts").raise_for_status().json()["items"][0]["assessment"]["counts"]
+    assert all(type(number) is int and number >= 0 for number in shown.values())
+
+
+@pytest.mark.parametrize("result", [{"verdict": "x", "reason": "a text"}, {"verdict": 5, "reason": [1]}])
+def test_a_result_that_only_a_foreign_hand_writes_stops_no_list(
+    sign_in: SignIn, scan: Scan, database: Database, result: dict[str, Any]
+) -> None:
+    http = sign_in("admin").http
+    scan(recorded("report-ok"))
+    database.execute("UPDATE run SET result_data = %s", orjson.dumps(result).decode())
+    latest = http.get("/api/hosts").raise_for_status().json()["items"][0]["latest"]
+    assert (latest["verdict"], latest["reason"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE run SET finished_at = 'infinity'",
+        "UPDATE run SET started_at = '20000-01-01'",
+        "UPDATE scan SET created_at = '-infinity'",
+        "UPDATE host_finding SET changed_at = 'infinity'",
+    ],
+)
+def test_times_that_nobody_can_read_are_refused(scan: Scan, database: Database, statement: str) -> None:
+    scan(recorded("report-ok"))
+    with pytest.raises(psycopg.errors.CheckViolation):
+        database.execute(statement)

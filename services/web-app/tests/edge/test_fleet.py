@@ -152,7 +152,9 @@ def plans(session: Session, work: Callable[[], object]) -> list[str]:
         for statement, parameters in statements
         for (line,) in connection.exec_driver_sql(f"EXPLAIN (ANALYZE) {statement}", parameters)
     ]
-    return [line for line in lines if re.search(r"Scan .*on |Execution Time", line)]
+    shown = [line for line in lines if re.search(r"Scan .*on |Execution Time", line)]
+    assert shown, "no statement was seen"
+    return shown
 
 
 def result(first: int) -> dict[str, Any]:

@@ -62,6 +62,36 @@ def test_the_log_is_read_while_it_is_open_only(world: World, open_page: OpenPage
     expect(log).to_have_count(0)
 
 
+def test_a_button_stays_under_the_pointer_while_the_scan_goes_on(world: World, open_page: OpenPage) -> None:
+    run = world.start(world.queue(world.add_task("vuls-target-1")))
+    world.progress(run, "connecting", None)
+    page = open_page()
+    row = page.locator(f"#running [data-run-id='{run.id}']")
+    button = row.get_by_role("button", name="Cancel Scan vuls-target-1").element_handle()
+    expect(row.get_by_role("progressbar")).to_have_count(0)
+    for phase, percent in (("connecting", 10), ("matching", 80)):
+        world.progress(run, phase, percent)
+        expect(row.get_by_role("progressbar")).to_have_attribute("value", str(percent))
+        assert button.evaluate("button => button.isConnected"), "a click that began would be lost"
+    expect(row).to_contain_text("Matching with vulnerabilities")
+
+
+def test_an_open_log_stays_as_it_is_when_a_run_before_it_ends(world: World, open_page: OpenPage) -> None:
+    first = world.start(world.queue(world.add_task("vuls-target-1")))
+    second = world.start(world.queue(world.add_task("vuls-target-2")))
+    world.say(second, *[f"{LINE} {number}" for number in range(100)])
+    page = open_page()
+    page.get_by_role("button", name="Log of Scan vuls-target-2").click()
+    log = page.get_by_role("log")
+    expect(log).to_contain_text("99")
+    log.evaluate("log => { log.scrollTop = 100; }")
+    log.focus()
+    world.end(first, "success", CLEAN)
+    expect(page.locator(f"#running [data-run-id='{first.id}']")).to_have_count(0)
+    expect(log).to_be_focused()
+    assert log.evaluate("log => log.scrollTop") == 100
+
+
 def test_a_run_is_cancelled_with_a_click(world: World, open_page: OpenPage) -> None:
     run = world.start(world.queue(world.add_task("vuls-target-1")))
     page = open_page()

@@ -15,7 +15,7 @@ from tests.tasks.conftest import Background
 from tests.tasks.runs import queue, stored_run, told
 from tests.waiting import wait_until
 
-NOTICED = 2.0  # seconds from the click to the executor
+NOTICED = 5.0  # seconds from the click to the executor
 
 
 def cancel(web: Sessions, run_id: int) -> None:

@@ -143,25 +143,35 @@ const DIGEST = {
   medium: 0,
   low: 0,
   unknown: 0,
+  changed: 0,
+  new: 0,
+  fixed: 0,
+  reappeared: 0,
+  severity_changed: 0,
   hosts: 0,
 };
 /** @type {[Partial<Digest>, string, string[]][]} */
 const DIGESTS = [
-  [{ queued: 20, started: 3 }, "", ["", "", "Besides: 20 queued, 3 started"]],
-  [{ success: 1, assessed: 1, vulnerabilities: 1 }, "1 scan finished", ["1 assessed: 1 vulnerability", "", ""]],
-  [{ success: 30, assessed: 30 }, "30 scans finished", ["30 assessed: no known vulnerabilities", "", ""]],
-  [{ success: 30, not_assessed: 30 }, "30 scans finished", ["", "30 not assessed", ""]],
-  [{ cancelled: 25, queued: 1 }, "25 scans cancelled", ["", "", "Besides: 1 queued"]],
+  [{ queued: 20, started: 3 }, "", ["Besides: 20 queued, 3 started"]],
+  [{ success: 1, assessed: 1, vulnerabilities: 1 }, "1 scan finished", ["1 assessed: 1 vulnerability"]],
+  [{ success: 30, assessed: 30 }, "30 scans finished", ["30 assessed: no known vulnerabilities"]],
+  [{ success: 30, not_assessed: 30 }, "30 scans finished", ["30 not assessed"]],
+  [{ cancelled: 25, queued: 1 }, "25 scans cancelled", ["Besides: 1 queued"]],
   [
     { success: 214, assessed: 209, not_assessed: 3, vulnerabilities: 812, cancelled: 4, started: 6 },
     "214 scans finished",
     ["209 assessed: 812 vulnerabilities", "3 not assessed, 2 without a verdict", "Besides: 4 cancelled, 6 started"],
   ],
+  [
+    { success: 9, assessed: 9, changed: 8, new: 12, fixed: 3, severity_changed: 1 },
+    "9 scans finished",
+    ["9 assessed: no known vulnerabilities", "Changed on 8 hosts: 12 new, 1 changed in severity, 3 fixed"],
+  ],
 ];
 for (const [digest, headline, lines] of DIGESTS) {
-  test(`many updates at once read "${headline}" and "${lines.filter(Boolean).join('", "')}"`, () => {
+  test(`many updates at once read "${headline}" and "${lines.join('", "')}"`, () => {
     assert.equal(digestHeadline({ ...DIGEST, ...digest }), headline);
-    assert.deepEqual(Object.values(digestSummary({ ...DIGEST, ...digest })), lines);
+    assert.deepEqual(Object.values(digestSummary({ ...DIGEST, ...digest })).filter(Boolean), lines);
   });
 }
 
