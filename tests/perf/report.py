@@ -79,6 +79,11 @@ def load_names(runs: Runs) -> list[str]:
     return list(next(iter(runs.values()))[0]["loads"])
 
 
+def measured(runs: Runs, load: str) -> list[str]:
+    """Return the servers with figures of a load: a peer that lost messages in every round has none."""
+    return [server for server, each in runs.items() if any(load in run["loads"] for run in each)]
+
+
 def figure(runs: Runs, server: str, load: str, key: str) -> Figure:
     """Return one figure of a server under a load, over all runs."""
     return Figure.of(run["loads"][load][key] for run in runs[server] if load in run["loads"])
@@ -95,13 +100,15 @@ def load_table(runs: Runs, load: str, transport: str) -> str:
     floor = figure(runs, FLOOR, load, "cpu_us").median if FLOOR in runs else None
     head = ["server", "CPU µs/delivery", TIMES_FLOOR, "deliveries/s", "p50 ms", "p99 ms", "last client ms", "joined"]
     rows = []
-    for server in sorted(runs, key=lambda name: figure(runs, name, load, "cpu_us").median):
+    for server in sorted(measured(runs, load), key=lambda name: figure(runs, name, load, "cpu_us").median):
         cpu = figure(runs, server, load, "cpu_us")
         limited = "†" if figure(runs, server, load, "client_cpu_busy").median > BUSY else ""
         times = [f"{figure(runs, server, load, key)}{limited}" for key in ("per_second", "p50_ms", "p99_ms", "last_ms")]
         ratio = f"{cpu.median / floor:.2f}" if floor else ""
         rows.append([emphasis(server), str(cpu), ratio, *times, short(figure(runs, server, load, "joined").median)])
-    return f"### {load} ({transport})\n{table(head, rows)}"
+    missing = [server for server in runs if server not in measured(runs, load)]
+    note = f"\nNo figures of {', '.join(missing)}: not every client got every message.\n" if missing else ""
+    return f"### {load} ({transport})\n{table(head, rows)}{note}"
 
 
 def emphasis(server: str) -> str:
@@ -111,10 +118,8 @@ def emphasis(server: str) -> str:
 
 def idle_memory(runs: Runs) -> dict[str, Figure]:
     """Return the KiB of an idle connection, by server, where they were measured."""
-    measured = {
-        server: [run["idle_kib"] for run in each if run["idle_kib"] is not None] for server, each in runs.items()
-    }
-    return {server: Figure.of(values) for server, values in measured.items() if values}
+    found = {server: [run["idle_kib"] for run in each if run["idle_kib"] is not None] for server, each in runs.items()}
+    return {server: Figure.of(values) for server, values in found.items() if values}
 
 
 def memory_table(runs: Runs) -> str:
@@ -188,7 +193,7 @@ def plot(runs: Runs) -> str:
     panels = []
     for load in load_names(runs):
         bars = []
-        for server in runs:
+        for server in measured(runs, load):
             cpu = figure(runs, server, load, "cpu_us")
             bars.append(Bar(server, cpu.median, cpu.least, cpu.most, f"{short(cpu.median)} µs", server == OURS))
         panels.append(Panel(f"CPU for a delivery: {load}", bars))
