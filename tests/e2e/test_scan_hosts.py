@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -107,4 +108,40 @@ def test_a_target_that_is_added_again_can_be_scanned(bring_back: Callable[[], No
     assert admin.get(f"/api/scheduled-tasks/{TASK}").json()["enabled"] is True
     run = stack.start_run(admin, TASK)
     ended = stack.finished(admin, run["id"])
+    assert (ended["status"], ended["result_data"]["verdict"]) == ("success", "assessed"), ended
+
+
+IMPORTED = "shop-1-example-test"
+
+
+@pytest.fixture
+def other_inventory(tmp_path: Path) -> Iterator[tuple[str, ...]]:
+    """Gives the options that add a team's own inventory, whose one host is a target under another name."""
+    hosts, chosen = tmp_path / "hosts.ini", tmp_path / "import.yml"
+    hosts.write_text(
+        "[shop]\n"
+        "shop-1.example.test ansible_host=vuls-target-1 ansible_connection=community.docker.docker"
+        " ansible_python_interpreter=/usr/bin/python3\n"
+        "[databases]\nshop-2.example.test ansible_host=192.0.2.7\n"
+    )
+    chosen.write_text("scan_targets:\n  children:\n    shop:\n      vars:\n        scan_target_groups: [shop]\n")
+    try:
+        yield "-i", str(hosts), "-i", str(chosen)
+    finally:
+        if IMPORTED in targets():
+            stack.must(stack.ansible_playbook(PLAYBOOK, "-e", f"scan_hosts_remove={IMPORTED}"))
+
+
+def test_hosts_of_another_inventory_are_brought_in_and_can_be_scanned(
+    other_inventory: tuple[str, ...], admin: httpx.Client
+) -> None:
+    stack.must(stack.ansible_playbook(*other_inventory, PLAYBOOK, "--limit", "shop,localhost,scan_hosts,web"))
+    hosts = {host["name"]: host for host in admin.get("/api/hosts").raise_for_status().json()["items"]}
+    assert "shop-2-example-test" not in hosts, "only the chosen groups are brought in"
+    assert {"vuls-target-1", "vuls-target-2"} < hosts.keys() & targets(), "the others stay"
+    host = hosts[IMPORTED]
+    assert (host["address"], host["port"], host["groups"]) == ("vuls-target-1", 22, ["shop"])
+    body = {"name": "Scan the shop", "host_id": host["id"]}
+    task = admin.post("/api/scheduled-tasks", json=body).raise_for_status().json()
+    ended = stack.finished(admin, stack.start_run(admin, task["id"])["id"])
     assert (ended["status"], ended["result_data"]["verdict"]) == ("success", "assessed"), ended

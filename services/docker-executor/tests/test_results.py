@@ -1,5 +1,6 @@
 import json
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,16 @@ def test_hostile_fields_stay_text(tmp_path: Path) -> None:
     assert text is not None
     assert text.isascii()
     assert json.loads(text) == hostile
+
+
+def test_two_hundred_megabytes_are_refused_without_being_held(tmp_path: Path) -> None:
+    os.truncate(write(tmp_path, "{"), 200 * LIMIT)
+    tracemalloc.start()
+    try:
+        with pytest.raises(JobFailed, match="larger than 64 MiB") as refused:
+            collect(tmp_path, "t1", 64 * LIMIT)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert refused.value.code == "result_too_large"
+    assert most < 100 * LIMIT

@@ -2,8 +2,9 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
@@ -12,7 +13,7 @@ from executor import disk
 from executor.engine import Engine, Observation
 from executor.feed import Feed
 from executor.jobs import Job, ScanType, State, Step
-from executor.runner import Runner
+from executor.runner import Runner, _deadline
 from executor.settings import Settings
 from executor.store import Store
 from executor.workspace import Workspace
@@ -167,3 +168,20 @@ async def test_a_job_does_not_begin_on_a_disk_with_too_little_room(
     assert (driven.job.state, driven.job.error_code) == (State.FAILED, "disk_full")
     assert "has 12 MiB free, a scan needs 256 MiB. The scan was not started." in str(driven.job.error_sentence)
     assert list(settings.jobs_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("ran", "least", "most"),
+    [(10, 49, 51), (0, 59, 61), (90, -1, 1), (-86_400, 59, 61)],
+    ids=["10 s ago", "just now", "too long ago", "tomorrow, by a clock that was set back"],
+)
+def test_a_program_has_its_limit_whatever_the_clock_says(ran: float, least: float, most: float) -> None:
+    seen = Observation(
+        started=True,
+        running=True,
+        started_at=datetime.now(UTC) - timedelta(seconds=ran),
+        exit_code=0,
+        out_of_memory=False,
+        lines=(),
+    )
+    assert least < _deadline(seen, 60) - time.monotonic() < most

@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     scan_deadline: int = Field(default=3 * 3600, description="seconds a scan may take from job to result")
     heartbeat_seconds: float = Field(default=10.0, gt=0, description="seconds between lease renewals of a run")
     lease_seconds: float = Field(default=30.0, gt=0, description="seconds a run stays with a silent worker")
+    vulnerability_database_max_age: int = Field(
+        default=14, ge=0, le=3650, description="days; matched against an older one, a host is not assessed; 0: any age"
+    )
     visibility_timeout: int = Field(default=4 * 3600, description="seconds; above the longest scan")
 
     scheduler_tick: float = Field(default=0.5, gt=0, description="seconds between looks at the database")

@@ -35,6 +35,7 @@ class ExecutorDouble:
     submitted: list[dict[str, Any]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)  # given to the next requests instead of the usual
     keys: set[str] = field(default_factory=set)
+    health: dict[str, Any] = field(default_factory=lambda: {"status": "ok"})
     says: dict[str, Any] = field(default_factory=dict)  # of a job that goes on: state, phase, log
     _server: socketserver.ThreadingUnixStreamServer | None = None
 
@@ -67,6 +68,8 @@ class ExecutorDouble:
             return self.answers.pop(0)
         if (method, path) == ("POST", "/scan"):
             return self._submit(body)
+        if (method, path) == ("GET", "/health"):
+            return 200, self.health
         job_id = path.removeprefix("/jobs/")
         if job_id not in self.jobs:
             return problem(404, "unknown_job")

@@ -28,7 +28,7 @@ _COMPONENT_ROLES: dict[Component, str] = {
     "cli": "vuls_owner",
 }
 _TABLES = (  # in an order that foreign keys allow
-    "host_finding", "finding", "scan", "event", "run", "scheduled_task", "host_group_member", "user_group",
+    "scan_host", "host_finding", "finding", "scan", "event", "run", "scheduled_task", "host_group_member", "user_group",
     "user_session", "api_token", "login_failure", "host", "app_user", "host_group",
 )  # fmt: skip
 PASSWORD = "only-for-tests"

@@ -1,6 +1,8 @@
 """The second, root-only socket of an instance: status, metrics, drain. Nothing of it is on the public one."""
 
+import logging
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -12,12 +14,18 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.api import problems
 from app.api.instance import Instance
 from app.api.metrics import InstanceCollector
 from app.api.problems import ProblemError
+from app.db.scan_hosts import ScanHostSeen, list_scan_hosts
+from app.domain.permissions import Access, Role
 from app.realtime.service import PACE, DrainTooShortError
+
+EVERYTHING = Access(0, "metrics", Role.ADMIN, None)
+log = logging.getLogger(__name__)
 
 
 def create_admin_app(public: FastAPI) -> FastAPI:
@@ -27,7 +35,7 @@ def create_admin_app(public: FastAPI) -> FastAPI:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
-    registered: set[Instance] = set()
+    collectors: dict[Instance, InstanceCollector] = {}
 
     def instance() -> Instance:
         running: Instance | None = getattr(public.state, "instance", None)
@@ -42,9 +50,10 @@ def create_admin_app(public: FastAPI) -> FastAPI:
     @app.get("/metrics")
     async def metrics() -> Response:
         running = instance()
-        if running not in registered:
-            registered.add(running)
-            registry.register(InstanceCollector(running))
+        if running not in collectors:
+            collectors[running] = InstanceCollector(running)
+            registry.register(collectors[running])
+        collectors[running].scan_hosts = await _scan_hosts(running)
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.post("/drain")
@@ -56,6 +65,16 @@ def create_admin_app(public: FastAPI) -> FastAPI:
         return {"drained": clients, "instance": instance().settings.instance}
 
     return app
+
+
+async def _scan_hosts(instance: Instance) -> Sequence[ScanHostSeen]:
+    """Return all scan hosts; none while the database is away, which other metrics tell."""
+    try:
+        async with instance.sessions() as session:
+            return await session.run_sync(list_scan_hosts, EVERYTHING)
+    except SQLAlchemyError as error:
+        log.warning("The metrics lack the scan hosts: the database is away (%s)", type(error).__name__)
+        return ()
 
 
 def _drain_too_short(instance: Instance, seconds: float, error: DrainTooShortError) -> ProblemError:

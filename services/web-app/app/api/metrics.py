@@ -1,11 +1,13 @@
 """What an instance counts, in Prometheus' form. Read from its parts when asked; nothing is counted twice."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app.api.instance import Instance
+from app.db.scan_hosts import ScanHostSeen
 
 
 class InstanceCollector(Collector):
@@ -13,6 +15,7 @@ class InstanceCollector(Collector):
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
+        self.scan_hosts: Sequence[ScanHostSeen] = ()  # as the database says; read by whoever answers
 
     def describe(self) -> list[Metric]:
         """Return nothing: the names need no check against other collectors."""
@@ -47,3 +50,27 @@ class InstanceCollector(Collector):
         for code, count in manager.counters.closed.items():
             closed.add_metric([str(int(code))], count)
         yield closed
+        yield from _scan_host_metrics(self.scan_hosts)
+
+
+def _scan_host_metrics(scan_hosts: Sequence[ScanHostSeen]) -> Iterator[Metric]:
+    """Yield how each scan host is; every instance tells the same."""
+    labels = ["zone", "scan_host"]
+    seen = GaugeMetricFamily(
+        "vuls_scan_host_seen_age_seconds", "Seconds since the worker of a scan host told how it is.", labels=labels
+    )
+    state = GaugeMetricFamily("vuls_scan_host_state", "1 for the state a scan host is in.", labels=[*labels, "state"])
+    age = GaugeMetricFamily(
+        "vuls_vulnerability_database_age_seconds", "Seconds since its maker last changed it.", labels=labels
+    )
+    info = GaugeMetricFamily(
+        "vuls_vulnerability_database_info", "1 for the database a scan host has.", labels=[*labels, "digest"]
+    )
+    for one in scan_hosts:
+        names = [one.row.zone, one.row.name]
+        seen.add_metric(names, one.silent_seconds)
+        state.add_metric([*names, one.state], 1)
+        if one.row.database_digest and one.row.database_modified_at:
+            age.add_metric(names, (datetime.now(UTC) - one.row.database_modified_at).total_seconds())
+            info.add_metric([*names, one.row.database_digest], 1)
+    yield from (seen, state, age, info)

@@ -281,8 +281,32 @@ class ScanChanges(BaseModel):
     fixed_findings: list[FindingShown]
 
 
+class DatabaseShown(BaseModel):
+    """A vulnerability database: its checksum, and when its maker last changed it."""
+
+    digest: str
+    modified_at: datetime
+
+
+class ScanHostShown(BaseModel):
+    """A host that scans for a zone, as its worker told at `seen_at`.
+
+    `degraded` scans, but assesses nothing; `ill` cannot scan; of an `unreachable` one the executor does not answer; of
+    a `silent` one the worker has not been heard of for three minutes.
+    """
+
+    name: str
+    zone: str
+    state: Literal["ok", "degraded", "ill", "unreachable", "silent"]
+    seen_at: datetime
+    database: DatabaseShown | None
+
+
 class ScanShown(BaseModel):
-    """What a run brought back. `reboot_required`: a newer kernel than the running one, `kernel`, is installed."""
+    """What a run brought back. `reboot_required`: a newer kernel than the running one, `kernel`, is installed.
+
+    `database` is what its packages were matched against; null where that is not known.
+    """
 
     id: int
     run_id: int
@@ -297,6 +321,7 @@ class ScanShown(BaseModel):
     kernel: str
     reboot_required: bool
     package_count: int
+    database: DatabaseShown | None
     findings: list[ScanFindingShown]
     changes: ScanChanges | None
 
@@ -347,3 +372,4 @@ class Overview(BaseModel):
     running: list[RunShown]
     recent: list[RunShown]
     hosts: list[dict[str, Any]]
+    scan_hosts: list[ScanHostShown]

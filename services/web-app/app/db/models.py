@@ -249,6 +249,8 @@ class Scan(Base):
     kernel: Mapped[str] = mapped_column(default="", server_default="")
     reboot_required: Mapped[bool] = mapped_column(default=False, server_default=false())
     package_count: Mapped[int]
+    database_digest: Mapped[str | None]  # of the vulnerability database that its packages were matched against
+    database_modified_at: Mapped[datetime | None]
     result: Mapped[dict[str, Any]] = mapped_column(deferred=True)  # megabytes, read only by those who ask for it
 
 
@@ -281,6 +283,18 @@ class HostFinding(Base):
     changed_scan_id: Mapped[int]
     changed_at: Mapped[datetime]
     first_seen_at: Mapped[datetime]
+
+
+class ScanHost(Base):
+    """A host that scans for a zone, as its worker saw it last: `executor` is ok, degraded, ill or unreachable."""
+
+    __tablename__ = "scan_host"
+    zone: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    executor: Mapped[str]
+    database_digest: Mapped[str | None]
+    database_modified_at: Mapped[datetime | None]
 
 
 class Event(Base):

@@ -12,6 +12,7 @@ from app.db.findings import changes_of, finding_json, lock_findings, note_change
 from app.db.hosts import visible
 from app.db.models import Event, Finding, Host, Run, Scan
 from app.db.runs import finish_run
+from app.db.scan_hosts import database_json
 from app.domain.difference import Change, Changed, summary
 from app.domain.permissions import Access
 from app.domain.severity import Severity
@@ -42,6 +43,8 @@ def store_scan(session: Session, run: Run, verdict: Verdict, document: Mapping[s
         kernel=result.kernel,
         reboot_required=result.reboot_required,
         package_count=result.package_count,
+        database_digest=None if verdict.database is None else verdict.database.digest,
+        database_modified_at=None if verdict.database is None else verdict.database.modified_at,
         result=without_config(document),
     )
     session.add(scan)
@@ -133,6 +136,7 @@ def scan_json(session: Session, scan: Scan) -> dict[str, Any]:
         "kernel": scan.kernel,
         "reboot_required": scan.reboot_required,
         "package_count": scan.package_count,
+        "database": database_json(scan.database_digest, scan.database_modified_at),
         "findings": [_finding_of_scan(one, changes.get(one.cve_id)) for one in findings_of(session, scan.id)],
         "changes": None if compared is None else _changes_json(session, *compared),
     }

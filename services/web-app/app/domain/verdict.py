@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from app.domain.severity import Severity
@@ -39,6 +40,25 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class Database:
+    """The vulnerability database that packages were matched against.
+
+    `digest` is its checksum, `modified_at` when its maker last changed it, `age` how long ago that was at the match,
+    and `limit` how old it may have been; None for any age.
+    """
+
+    digest: str
+    modified_at: datetime
+    age: timedelta
+    limit: timedelta | None = None
+
+    @property
+    def is_outdated(self) -> bool:
+        """Tell whether it was too old to say that a host has no vulnerabilities."""
+        return self.limit is not None and self.age > self.limit
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The outcome of a run. `counts` is there exactly when it is `assessed`, `reason` when it is not."""
 
@@ -47,6 +67,7 @@ class Verdict:
     reason: Reason | None = None
     demo: bool = False
     result: VulsResult | None = field(default=None, repr=False)
+    database: Database | None = None
 
     @property
     def status(self) -> Literal["success", "failed"]:
@@ -188,12 +209,14 @@ def judge(
     log: Sequence[str],
     error: Reason | None = None,
     host: str = "the host",
+    database: Database | None = None,
 ) -> Verdict:
     """Return what a scan is worth.
 
     The exit statuses are None for a program that did not run to its end; `result` is the server's result file, None
     when there is none; `log` holds the last lines of both programs' standard error. `error` says why the executor
-    could not run them to the end, and goes before anything the log says.
+    could not run them to the end, and goes before anything the log says. `database` is what the report was given;
+    None where there was none, or where that is not known.
     """
     text = "\n".join(log).replace("\\n", "\n").replace('\\"', '"')
     if result is None:
@@ -206,11 +229,11 @@ def judge(
         return Verdict("failed", reason=_explain(_SCAN_RULES, "\n".join(read.errors), host) or _scan_failed(read, host))
     if read.package_count == 0:
         return Verdict("failed", reason=error or _no_packages(read, host))
-    reason = _why_not_assessed(read, report_exit, text, error, host)
+    reason = _why_not_assessed(read, report_exit, text, error, host) or _outdated(database, host)
     if reason is not None:
-        return Verdict("not_assessed", reason=reason, demo=read.demo, result=read)
+        return Verdict("not_assessed", reason=reason, demo=read.demo, result=read, database=database)
     counts = Counter(finding.severity for finding in read.findings)
-    return Verdict("assessed", counts=counts, demo=read.demo, result=read)
+    return Verdict("assessed", counts=counts, demo=read.demo, result=read, database=database)
 
 
 def _unreadable(bad: BadResultError, host: str) -> Verdict:
@@ -271,6 +294,17 @@ def _why_not_assessed(
             " more. Upgrade its operating system.",
         )
     return None
+
+
+def _outdated(database: Database | None, host: str) -> Reason | None:
+    if database is None or database.limit is None or not database.is_outdated:
+        return None
+    return Reason(
+        "database_outdated",
+        f"The packages of {host} were matched against a vulnerability database that is {database.age.days} days old,"
+        f" more than the limit of {database.limit.days} days: newer vulnerabilities are missing. Update the database on"
+        " the scan host, then run the scan again.",
+    )
 
 
 def _not_reported(report_exit: int | None, host: str) -> Reason:

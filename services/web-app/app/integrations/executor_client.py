@@ -4,10 +4,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from app.domain.backoff import delays
 from app.domain.status import ScanType
@@ -69,8 +69,25 @@ class JobError(BaseModel):
     sentence: str
 
 
+class VulnerabilityDatabase(BaseModel):
+    """The database that packages are matched against: its checksum, and when its maker last changed it."""
+
+    digest: str
+    modified_at: AwareDatetime
+
+
+class Health(BaseModel):
+    """How the executor is: `degraded` scans, but assesses nothing; `ill` cannot scan."""
+
+    status: Literal["ok", "degraded", "ill"]
+    database_info: VulnerabilityDatabase | None = None
+
+
 class Job(BaseModel):
-    """A job as the executor tells of it. `result` is Vuls's result without its configuration."""
+    """A job as the executor tells of it. `result` is Vuls's result without its configuration.
+
+    `database` is what its report had; None before the report, and from an executor of the release before.
+    """
 
     id: str
     state: str
@@ -80,6 +97,7 @@ class Job(BaseModel):
     result: dict[str, Any] | None = None
     log: list[str] = []
     error: JobError | None = None
+    database: VulnerabilityDatabase | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -145,6 +163,13 @@ class ExecutorClient:
             self.cancel(job_id)  # the run will be told as ended: nothing of it may go on at the target
             raise
         return job
+
+    def health(self) -> Health | None:
+        """Return how the executor is; None when it does not answer, or not in a known form."""
+        try:
+            return Health.model_validate_json(self._http.get("/health").content)
+        except (httpx.TransportError, ValidationError):
+            return None
 
     def cancel(self, job_id: str) -> None:
         """Ask for the end of a job, for a while again if the executor is away: it takes its jobs up when it is back.

@@ -7,7 +7,7 @@ from sqlalchemy import CursorResult, delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
-from app.db.models import Event, LoginFailure, ScheduledTask, UserSession
+from app.db.models import Event, LoginFailure, ScanHost, ScheduledTask, UserSession
 from app.db.run_log import delete_old_lines
 from app.db.runs import create_run, expire_leases
 from app.domain.schedule import BadScheduleError, Schedule, fire
@@ -16,6 +16,7 @@ from app.domain.verdict import failed
 logger = logging.getLogger(__name__)
 
 _TASKS_AT_ONCE = 200
+_SCAN_HOST_KEPT = timedelta(days=30)  # without a word of its worker
 WORKER_LOST = failed(
     "worker_lost",
     "The worker that ran this scan has not been heard of for too long. Check the service vuls-worker on the scan host,"
@@ -78,11 +79,13 @@ def end_silent_runs(session: Session) -> list[Event]:
 
 
 def clean_up(session: Session, login_window: int, log_days: int) -> int:
-    """Delete sessions that are over, refused logins that count no longer and old logs; return how many rows went."""
+    """Delete what is over: sessions, refused logins, old logs, scan hosts that are gone; return how many rows went."""
     over = delete(UserSession).where(UserSession.expires_at < func.now())
     counted = delete(LoginFailure).where(LoginFailure.failed_at < func.now() - timedelta(seconds=login_window))
+    gone = delete(ScanHost).where(ScanHost.seen_at < func.now() - _SCAN_HOST_KEPT)
     results = [
-        session.execute(statement, execution_options={"synchronize_session": False}) for statement in (over, counted)
+        session.execute(statement, execution_options={"synchronize_session": False})
+        for statement in (over, counted, gone)
     ]
     logs = delete_old_lines(session, log_days)
     return logs + sum(result.rowcount for result in results if isinstance(result, CursorResult))

@@ -62,6 +62,7 @@ export class FindingsDialog {
           scan.findings.length === 0
             ? el("p", {}, clean, " ", scan.demo && demoTag())
             : el("div", { class: "result-line" }, badges(run.result_data), scan.demo && demoTag()),
+          scan.database && el("p", { class: "quiet" }, "Matched against the vulnerability database of ", timeElement(scan.database.modified_at), "."),
           scan.reboot_required && el("p", {}, `A newer kernel than the running ${scan.kernel} is installed: the host waits for a reboot.`),
           scan.changes && changesView(scan.changes),
           scan.findings.length > 0 && findingsTable(scan.findings),

@@ -2,6 +2,7 @@
 
 import { el, icon, need, reconcile, timeElement } from "./dom.js";
 import { resultView } from "./result.js";
+import { scanHostCells } from "./scan_hosts.js";
 import { scheduleInWords } from "./schedule.js";
 import { duration, parseTime } from "./time.js";
 import { outcome, phaseInWords } from "./verdict.js";
@@ -29,6 +30,11 @@ export function render(state, { starting, cancelling, logs }) {
   renderTasks(state, starting);
   renderRunning(state, cancelling, logs);
   fill("recent", state.recent, (run) => ({ key: String(run.id), sign: run, make: () => recentRow(run) }));
+  fill("scan-hosts", state.scan_hosts, (host) => ({
+    key: `${host.zone}/${host.name}`,
+    sign: host.state === "silent" ? host : { ...host, seen_at: null },
+    make: () => el("tr", { role: "row", "data-scan-host": host.name, "data-state": host.state }, ...scanHostCells(host, cell)),
+  }));
 }
 
 /** @param {Overview} state */

@@ -19,6 +19,8 @@ import { Toasts } from "./toasts.js";
 /** @import { Status } from "./feed.js" */
 
 const TASKS_REFRESH = 30_000;
+/** No event tells of scan hosts; spread, so that pages do not ask at once. */
+const SCAN_HOSTS_REFRESH = 60_000 + Math.random() * 30_000;
 /** A due time may be this long ago before the page asks for the next one; spread, so that pages do not ask at once. */
 const DUE_GRACE = 3000 + Math.random() * 5000;
 
@@ -31,6 +33,7 @@ const cancelling = new Set();
 const logs = new RunLogs();
 const doing = { starting, cancelling, logs };
 let tasksLoadedAt = Date.now();
+let scanHostsLoadedAt = Date.now();
 /** What happens while everything is asked for anew: the answer may be older. @type {Action[] | null} */
 let meanwhile = null;
 
@@ -162,6 +165,18 @@ async function refreshDueTimes() {
   }
 }
 
+/** Ask how the scan hosts are, now and then while somebody looks. */
+async function refreshScanHosts() {
+  const now = Date.now();
+  if (document.hidden || now - scanHostsLoadedAt < SCAN_HOSTS_REFRESH || feed.status.kind === "signed_out") return;
+  scanHostsLoadedAt = now;
+  try {
+    dispatch({ type: "scan_hosts_loaded", scanHosts: (await get("/api/scan-hosts")).items });
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error; // The connection's state tells of it already.
+  }
+}
+
 async function loadTasks() {
   /** @type {Task[]} */
   const tasks = [];
@@ -200,6 +215,7 @@ setInterval(() => {
   tick();
   connection.tick();
   void refreshDueTimes();
+  void refreshScanHosts();
 }, 1000);
 
 render(state, doing);

@@ -2,13 +2,14 @@
 
 import { parseTime } from "./time.js";
 
-/** @import { ChangedEvent, DigestEvent, Envelope, Overview, ProgressEvent, Run, Task, TaskEvent, TaskProgress, TaskUpdate } from "./types.js" */
+/** @import { ChangedEvent, DigestEvent, Envelope, Overview, ProgressEvent, Run, ScanHost, Task, TaskEvent, TaskProgress, TaskUpdate } from "./types.js" */
 
 export const RECENT_LIMIT = 50;
 
 /**
  * @typedef {{ type: "loaded", overview: Overview }
  *   | { type: "tasks_loaded", tasks: Task[] }
+ *   | { type: "scan_hosts_loaded", scanHosts: ScanHost[] }
  *   | { type: "event", event: Envelope }
  *   | { type: "run_accepted", run: Run }
  *   | { type: "run_cancelled", run: Run }
@@ -28,6 +29,8 @@ export function reduce(state, action) {
       return action.overview;
     case "tasks_loaded":
       return { ...state, tasks: action.tasks.map((task) => withLaterRun(task, state.tasks)) };
+    case "scan_hosts_loaded":
+      return { ...state, scan_hosts: action.scanHosts };
     case "task_created":
       return { ...state, tasks: [...state.tasks.filter((task) => task.id !== action.task.id), action.task] };
     case "run_accepted":

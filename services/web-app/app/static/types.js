@@ -48,6 +48,15 @@
  * @property {string | null} next_due_at
  * @property {Run | null} [last_run]  the last one that ended
  *
+ * @typedef {{ digest: string, modified_at: string }} Database  of vulnerabilities; its checksum, and when its maker changed it
+ *
+ * @typedef {object} ScanHost
+ * @property {string} name
+ * @property {string} zone
+ * @property {"ok" | "degraded" | "ill" | "unreachable" | "silent"} state
+ * @property {string} seen_at
+ * @property {Database | null} database
+ *
  * Everything the page shows, true at `cursor`.
  * @typedef {object} Overview
  * @property {string} cursor
@@ -56,6 +65,7 @@
  * @property {Task[]} tasks
  * @property {Run[]} running
  * @property {Run[]} recent  newest first, at most 50
+ * @property {ScanHost[]} scan_hosts
  *
  * @typedef {object} Finding
  * @property {string} cve_id
@@ -78,6 +88,7 @@
  * @property {string} kernel
  * @property {boolean} reboot_required  a newer kernel than the running one is installed
  * @property {number} package_count
+ * @property {Database | null} database  what the packages were matched against, where that is known
  * @property {(Finding & { change: "new" | "reappeared" | "severity_changed" | null, severity_before: Severity | null })[]} findings
  * @property {ScanChanges | null} changes  null where there is no assessed scan before it, or it is none
  *

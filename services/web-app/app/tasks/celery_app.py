@@ -43,7 +43,7 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
 
 def make_celery(settings: Settings) -> Celery:
     """Return the application for `settings`: at least once, one job at a time, no results, no remote control."""
-    celery = Celery("vuls", include=["app.tasks.scan_tasks"])
+    celery = Celery("vuls", include=["app.tasks.scan_tasks", "app.tasks.scan_host"])
     queue = scan_queue(settings.zone)
     celery.conf.update(
         broker_url=settings.redis_url.partition("?")[0],

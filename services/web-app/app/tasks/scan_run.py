@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
@@ -23,8 +24,8 @@ from app.domain.backoff import delays
 from app.domain.envelope import task_update_data
 from app.domain.progress import Course
 from app.domain.status import FINISHED_STATUSES, SCAN_TYPES, ScanType
-from app.domain.verdict import Reason, Verdict, failed, judge
-from app.integrations.executor_client import ExecutorClient, ExecutorError, ScanGivenUp
+from app.domain.verdict import Database, Reason, Verdict, failed, judge
+from app.integrations.executor_client import ExecutorClient, ExecutorError, ScanGivenUp, VulnerabilityDatabase
 from app.tasks.lease import LeaseKeeper
 from app.tasks.progress import ProgressTeller
 from app.utils.notification_service.publisher import publish_task_notification
@@ -149,8 +150,15 @@ class ScanRunner:
         error = None if job.error is None else Reason(job.error.code, job.error.sentence)
         if error is None and job.state != "done":
             error = Reason("scan_stopped", f"The scan of {run.host.name} was stopped before it ended. Run it again.")
-        verdict = judge(job.scan_exit, job.report_exit, job.result, job.log, error, run.host.name)
+        database = None if job.database is None else self._database(job.database)
+        verdict = judge(job.scan_exit, job.report_exit, job.result, job.log, error, run.host.name, database)
         return verdict, job.result
+
+    def _database(self, used: VulnerabilityDatabase) -> Database:
+        """Return what a report had, as old as it is by this host's clock, which is that of the executor."""
+        days = self._settings.vulnerability_database_max_age
+        limit = timedelta(days=days) if days else None
+        return Database(used.digest, used.modified_at, datetime.now(UTC) - used.modified_at, limit)
 
     def _store(
         self,

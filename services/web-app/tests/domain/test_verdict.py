@@ -1,5 +1,6 @@
 """Every recorded run of Vuls is judged as the contract's table says."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -7,10 +8,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.severity import Severity
-from app.domain.verdict import Reason, Verdict, failed, judge
-from tests.recordings import Recording
+from app.domain.verdict import Database, Reason, Verdict, failed, judge
+from tests.recordings import ROOT, Recording
 
 SEVERITIES = [str(severity) for severity in Severity]
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+ASSESSED = [
+    ("report-ok", "t1", (9, 2, 2, 3, 1, 1)),
+    ("report-ok-debian13", "t2", (9, 2, 2, 3, 1, 1)),
+    ("report-ok-next", "t1", (10, 2, 2, 3, 2, 1)),
+    ("report-after-one-failed", "t1", (9, 2, 2, 3, 1, 1)),
+]
+NOT_ASSESSED = [
+    ("report-db-missing", "t1", "database_missing", "missing"),
+    ("report-db-corrupt", "t1", "database_corrupt", "corrupt"),
+    ("report-db-fetch-no-network", "t1", "database_not_fetched", "could not be fetched"),
+    ("scan-ok", "t1", "report_not_run", "did not run"),
+    ("scan-ok-debian13", "t2", "report_not_run", "did not run"),
+    ("scanner-only-ok", "t1", "report_not_run", "did not run"),
+    ("scan-one-of-two-fails", "t1", "report_not_run", "did not run"),
+]
+FAILED = [
+    ("scan-unreachable", "down", "unreachable", "No route to host"),
+    ("scan-one-of-two-fails", "down", "unreachable", "down could not be reached"),
+    ("report-after-failed", "down", "unreachable", "firewall"),
+    ("scan-unknown-host-key", "t1", "unknown_host_key", "scan_hosts playbook"),
+    ("scan-permission-denied", "t1", "permission_denied", "refused the scan user's SSH key"),
+    ("scan-timeout", "t1", "scan_timeout", "did not answer in time"),
+    ("scan-sigterm", None, "scan_stopped", "stopped before it ended"),
+    ("scan-not-in-config", None, "unknown_server", "no target called t1"),
+    ("scan-missing-key", None, "missing_key", "no SSH key"),
+    ("scan-bad-toml", None, "bad_configuration", "refused its configuration"),
+    ("scan-relative-results", None, "bad_configuration", "refused its configuration"),
+    ("report-no-results", None, "no_result", "without a result"),
+]
 
 
 def judge_recording(name: str, server: str | None) -> Verdict:
@@ -25,15 +56,7 @@ def judge_recording(name: str, server: str | None) -> Verdict:
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "server", "counts"),
-    [
-        ("report-ok", "t1", (9, 2, 2, 3, 1, 1)),
-        ("report-ok-debian13", "t2", (9, 2, 2, 3, 1, 1)),
-        ("report-ok-next", "t1", (10, 2, 2, 3, 2, 1)),
-        ("report-after-one-failed", "t1", (9, 2, 2, 3, 1, 1)),
-    ],
-)
+@pytest.mark.parametrize(("name", "server", "counts"), ASSESSED)
 def test_a_reported_scan_is_assessed_with_counts_that_add_up(name: str, server: str, counts: tuple[int, ...]) -> None:
     data = judge_recording(name, server).result_data(23)
     assert data == {"scan_id": 23, "verdict": "assessed", "vulnerabilities": counts[0]} | dict(
@@ -42,18 +65,7 @@ def test_a_reported_scan_is_assessed_with_counts_that_add_up(name: str, server: 
     assert sum(data[severity] for severity in SEVERITIES) == data["vulnerabilities"]
 
 
-@pytest.mark.parametrize(
-    ("name", "server", "code", "words"),
-    [
-        ("report-db-missing", "t1", "database_missing", "missing"),
-        ("report-db-corrupt", "t1", "database_corrupt", "corrupt"),
-        ("report-db-fetch-no-network", "t1", "database_not_fetched", "could not be fetched"),
-        ("scan-ok", "t1", "report_not_run", "did not run"),
-        ("scan-ok-debian13", "t2", "report_not_run", "did not run"),
-        ("scanner-only-ok", "t1", "report_not_run", "did not run"),
-        ("scan-one-of-two-fails", "t1", "report_not_run", "did not run"),
-    ],
-)
+@pytest.mark.parametrize(("name", "server", "code", "words"), NOT_ASSESSED)
 def test_packages_without_a_match_are_not_assessed(name: str, server: str, code: str, words: str) -> None:
     verdict = judge_recording(name, server)
     data = verdict.result_data(23)
@@ -62,23 +74,7 @@ def test_packages_without_a_match_are_not_assessed(name: str, server: str, code:
     assert [data[name] for name in ("vulnerabilities", *SEVERITIES)] == [None] * 6
 
 
-@pytest.mark.parametrize(
-    ("name", "server", "code", "words"),
-    [
-        ("scan-unreachable", "down", "unreachable", "No route to host"),
-        ("scan-one-of-two-fails", "down", "unreachable", "down could not be reached"),
-        ("report-after-failed", "down", "unreachable", "firewall"),
-        ("scan-unknown-host-key", "t1", "unknown_host_key", "scan_hosts playbook"),
-        ("scan-permission-denied", "t1", "permission_denied", "refused the scan user's SSH key"),
-        ("scan-timeout", "t1", "scan_timeout", "did not answer in time"),
-        ("scan-sigterm", None, "scan_stopped", "stopped before it ended"),
-        ("scan-not-in-config", None, "unknown_server", "no target called t1"),
-        ("scan-missing-key", None, "missing_key", "no SSH key"),
-        ("scan-bad-toml", None, "bad_configuration", "refused its configuration"),
-        ("scan-relative-results", None, "bad_configuration", "refused its configuration"),
-        ("report-no-results", None, "no_result", "without a result"),
-    ],
-)
+@pytest.mark.parametrize(("name", "server", "code", "words"), FAILED)
 def test_a_scan_that_brought_nothing_usable_has_failed(name: str, server: str | None, code: str, words: str) -> None:
     verdict = judge_recording(name, server)
     data = verdict.result_data(None)
@@ -143,6 +139,11 @@ def test_what_the_result_says_of_itself_decides(changes: dict[str, Any], verdict
     assert (judged.counts is None) == (verdict != "assessed")
 
 
+def test_every_recorded_scan_and_report_is_judged_above() -> None:
+    recorded = {place.name for pattern in ("scan*", "report-*") for place in ROOT.glob(pattern)}
+    assert {name for name, *_ in (*ASSESSED, *NOT_ASSESSED, *FAILED)} == recorded
+
+
 def test_the_stand_ins_result_is_marked_as_demo_data() -> None:
     assert judge(0, 0, assessed_with(reportedVersion="demo"), []).result_data(1)["demo"] is True
     assert "demo" not in judge(0, 0, assessed_with(), []).result_data(1)
@@ -195,3 +196,33 @@ def test_whatever_the_file_holds_the_verdict_keeps_to_the_table(changes: dict[st
 
 def test_a_failure_without_a_result_says_why() -> None:
     assert failed("worker_lost", "Gone.").result_data(None)["reason"] == {"code": "worker_lost", "sentence": "Gone."}
+
+
+@pytest.mark.parametrize(
+    ("age", "limit", "verdict"),
+    [
+        (timedelta(days=14), timedelta(days=14), "assessed"),
+        (timedelta(days=14, seconds=1), timedelta(days=14), "not_assessed"),
+        (timedelta(days=900), None, "assessed"),
+        (timedelta(days=-2), timedelta(days=14), "assessed"),  # a clock that is behind
+    ],
+)
+def test_packages_matched_against_old_data_are_not_assessed(
+    age: timedelta, limit: timedelta | None, verdict: str
+) -> None:
+    database = Database("sha256:" + "0" * 64, NOW - age, age, limit)
+    judged = judge(0, 0, assessed_with(), [], host="t1", database=database)
+    assert (judged.verdict, judged.database) == (verdict, database)
+    data = judged.result_data(23)
+    if verdict == "not_assessed":
+        assert data["reason"]["code"] == "database_outdated"
+        assert "14 days old, more than the limit of 14 days" in data["reason"]["sentence"]
+        assert {data[severity] for severity in SEVERITIES} == {None}
+
+
+def test_a_report_that_did_not_run_says_so_however_old_the_database_is() -> None:
+    database = Database("sha256:" + "0" * 64, NOW - timedelta(days=20), timedelta(days=20), timedelta(days=14))
+    recorded = Recording("report-db-missing")
+    judged = judge(0, 1, recorded.result("t1"), recorded.log, host="t1", database=database)
+    assert judged.reason is not None
+    assert judged.reason.code == "database_missing"

@@ -1,5 +1,6 @@
 """What an instance does while Redis or PostgreSQL is away, and on its admin socket."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -132,7 +133,14 @@ def test_the_sockets_have_the_modes_that_their_users_need(instance: InstanceProc
     assert instance.admin_socket.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_admin_socket_tells_status_and_metrics(instance: InstanceProcess, sign_in: SignIn) -> None:
+def test_the_admin_socket_tells_status_and_metrics(
+    instance: InstanceProcess, sign_in: SignIn, session_database: Database
+) -> None:
+    digest = "sha256:" + "c3" * 32
+    session_database.execute(
+        "INSERT INTO scan_host (zone, name, executor, database_digest, database_modified_at)"
+        f" VALUES ('default', 'scan-1', 'degraded', '{digest}', now() - interval '2 days')"
+    )
     with sign_in("admin").feed() as feed, instance.admin() as admin:
         feed.next()
         status = admin.get("/status").json()
@@ -142,6 +150,11 @@ def test_the_admin_socket_tells_status_and_metrics(instance: InstanceProcess, si
     assert "vuls_clients 1.0" in metrics
     assert "vuls_redis_connected 1.0" in metrics
     assert "process_resident_memory_bytes" in metrics
+    assert 'vuls_scan_host_state{scan_host="scan-1",state="degraded",zone="default"} 1.0' in metrics
+    info = f'vuls_vulnerability_database_info{{digest="{digest}",scan_host="scan-1",zone="default"}} 1.0'
+    assert info in metrics
+    (age,) = re.findall(r"^vuls_vulnerability_database_age_seconds\{.*\} (\S+)$", metrics, re.MULTILINE)
+    assert float(age) == pytest.approx(2 * 86400, abs=3600)
 
 
 def test_a_drained_instance_takes_no_clients_and_sends_the_others_away(

@@ -1,7 +1,7 @@
 """The scheduler page against a real instance, PostgreSQL and Redis, in Chromium."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -352,3 +352,24 @@ def test_a_page_without_a_session_is_not_embedded(open_page: OpenPage, relay: Re
     assert answer.status == 303
     assert answer.headers["location"] == "/login"
     assert relay.origin not in answer.text()
+
+
+def test_scan_hosts_are_listed_with_their_state_and_the_age_of_their_database(
+    world: World, open_page: OpenPage, database: Database
+) -> None:
+    page = open_page()
+    expect(page.get_by_text("No scan host has been heard of yet.")).to_be_visible()
+    world.tell_of_scan_host("ok", "scan-1", timedelta(days=3))
+    world.tell_of_scan_host("degraded", "scan-2")
+    world.tell_of_scan_host("ok", "scan-3", timedelta(hours=5))
+    database.execute("UPDATE scan_host SET seen_at = now() - interval '10 minutes' WHERE name = 'scan-3'")
+    page.reload()
+    rows = page.locator("#scan-hosts tbody tr")
+    expect(rows).to_have_count(3)
+    expect(rows.nth(0)).to_contain_text("Ready")
+    expect(rows.nth(0)).to_contain_text("Changed 3 days ago")
+    expect(rows.nth(0)).to_contain_text("4f4f4f4f4f4f")
+    expect(rows.nth(1)).to_contain_text("Cannot assess")
+    expect(rows.nth(1)).to_contain_text("Unknown")
+    expect(rows.nth(2)).to_contain_text("Not heard of")
+    expect(rows.nth(2)).to_contain_text("Last 10 min ago")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
@@ -15,6 +15,7 @@ from app.db.models import Event, Finding, Host, HostGroup, Run, Scan, ScheduledT
 from app.db.progress import note_progress
 from app.db.run_log import append_lines
 from app.db.runs import claim_run, create_run, finish_run
+from app.db.scan_hosts import ExecutorState, note_scan_host
 from app.db.sessions import start_session
 from app.db.tasks import create_task
 from app.domain.difference import Changed
@@ -54,6 +55,12 @@ class World:
         """An event that came before the page: a log without any has no oldest one to compare cursors with."""
         with self.web.begin() as session:
             record_event(session, "notice", None, {})
+
+    def tell_of_scan_host(self, state: ExecutorState, name: str = "scan-1", age: timedelta | None = None) -> None:
+        """A worker tells how its host is, with a database of that age if there is one."""
+        digest = None if age is None else "sha256:" + "4f" * 32
+        with self.worker.begin() as session:
+            note_scan_host(session, "default", name, state, digest, None if age is None else datetime.now(UTC) - age)
 
     def add_user(self, name: str, role: Role, groups: tuple[str, ...] = ()) -> None:
         with self.web.begin() as session:

@@ -27,6 +27,7 @@ const EMPTY = {
   tasks: [TASK],
   running: [],
   recent: [],
+  scan_hosts: [],
 };
 
 /**
@@ -214,4 +215,11 @@ test("events that a list which was loaded meanwhile knows already change nothing
 test("a digest changes no list by itself", () => {
   const event = { type: "digest", id: "e-9", data: { since: "e-2", events: 7 } };
   assert.equal(reduce(EMPTY, { type: "event", event }), EMPTY);
+});
+
+test("the scan hosts that were asked for anew replace those shown", () => {
+  /** @type {import("../../../app/static/types.js").ScanHost} */
+  const host = { name: "scan-1", zone: "default", state: "ok", seen_at: "2025-06-27T15:49:26Z", database: null };
+  const state = reduce({ ...EMPTY, scan_hosts: [host] }, { type: "scan_hosts_loaded", scanHosts: [{ ...host, state: "silent" }] });
+  assert.deepEqual(state.scan_hosts, [{ ...host, state: "silent" }]);
 });
