@@ -54,7 +54,8 @@ async def host_findings(
 ) -> dict[str, Any]:
     """List the findings of the host's last assessed scan, worst first: all (`open`), or those that it changed.
 
-    Nothing but the verdict, that of the latest run, says whether an empty list means that the host is clean.
+    Nothing but the verdict, that of the latest run, says whether an empty list means that the host is clean. When
+    a newer scan takes this one's place before the last part was asked for, the answer is 409.
     """
     if await db.run_sync(hosts.get_host, user.access, host_id) is None:
         raise not_found("host")
@@ -64,5 +65,9 @@ async def host_findings(
     if scan is None:
         return stand | {"items": [], "next": None}
     place = None if after is None else Place.parse(after)
+    if place is not None and place.scan_id != scan.id:
+        raise conflict(
+            "scan_replaced", "A newer scan of this host was assessed meanwhile: ask for the first part again."
+        )
     rows = await db.run_sync(findings.list_findings, scan, state, place, limit + 1)
-    return stand | page(rows, limit, lambda row: findings.host_finding_json(*row), lambda row: Place.of(row[0]))
+    return stand | page(rows, limit, lambda row: findings.host_finding_json(*row), lambda row: Place.of(scan, row[0]))

@@ -21,27 +21,28 @@ _RANKS = {str(severity): rank for rank, severity in enumerate(Severity)}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a finding stands in a list that begins with the worst."""
+    """Where a finding stands in a list that begins with the worst; `scan_id` is the scan whose list it is."""
 
+    scan_id: int
     rank: int
     score: float
     cve_id: str
 
-    PATTERN: ClassVar[str] = r"^[0-4]_\d{1,2}\.\d{1,17}_[A-Za-z0-9._:/+-]{1,64}$"
+    PATTERN: ClassVar[str] = r"^\d{1,18}_[0-4]_\d{1,2}\.\d{1,17}_[A-Za-z0-9._:/+-]{1,64}$"
 
     @classmethod
-    def of(cls, finding: Finding) -> Self:
-        """Return the place of a finding."""
-        return cls(_RANKS[finding.severity], finding.score or 0.0, finding.cve_id)
+    def of(cls, scan: Scan, finding: Finding) -> Self:
+        """Return the place of a finding in the list for a scan."""
+        return cls(scan.id, _RANKS[finding.severity], finding.score or 0.0, finding.cve_id)
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read what `str` gives, and matches PATTERN."""
-        rank, score, cve_id = text.split("_", 2)
-        return cls(int(rank), float(score), cve_id)
+        scan_id, rank, score, cve_id = text.split("_", 3)
+        return cls(int(scan_id), int(rank), float(score), cve_id)
 
     def __str__(self) -> str:
-        return f"{self.rank}_{self.score}_{self.cve_id}"
+        return f"{self.scan_id}_{self.rank}_{self.score}_{self.cve_id}"
 
 
 def list_findings(

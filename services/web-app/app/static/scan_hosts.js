@@ -39,15 +39,16 @@ export function scanHostCells({ name, zone, state, seen_at, database }, cell) {
       state === "silent" && el("span", { class: "quiet" }, "Last ", timeElement(seen_at)),
     ),
     cell(
-      "Vulnerability database",
+      "Database",
       "database",
-      ...(database
-        ? [
-            el("span", {}, "Changed ", timeElement(database.modified_at)),
-            " ",
-            el("span", { class: "quiet mono", title: database.digest }, database.digest.replace(/^sha256:/, "").slice(0, DIGEST_SHOWN)),
-          ]
-        : [el("span", { class: "quiet" }, "Unknown")]),
+      database
+        ? el(
+            "div",
+            {},
+            el("div", {}, "Changed ", timeElement(database.modified_at)),
+            el("div", { class: "quiet mono", title: database.digest }, database.digest.replace(/^sha256:/, "").slice(0, DIGEST_SHOWN)),
+          )
+        : el("span", { class: "quiet" }, "Unknown"),
     ),
   ];
 }

@@ -94,8 +94,23 @@ def test_pages_bring_each_finding_once_and_in_order(sign_in: SignIn, world: Worl
     assert len(read) == 9
 
 
+def test_parts_of_two_scans_are_no_list(sign_in: SignIn, world: World, scan: Scan) -> None:
+    http = sign_in("viewer-1").http
+    path = f"/api/hosts/{world.hosts[0]}/findings"
+    scan(recorded("report-ok"))
+    part = http.get(path, params={"limit": 4}).json()
+    scan(DOWN)  # it assesses nothing, so the list is the same
+    assert len(http.get(path, params={"after": part["next"]}).json()["items"]) == 5
+    scan(recorded("report-ok-next"))
+    problem(http.get(path, params={"after": part["next"]}), 409, "scan_replaced")
+
+
 @pytest.mark.parametrize(
-    "after", ["", "1", "9_1.0_CVE-1", "0_1.0_", "0_x_CVE-1", "0_1.0_CVE-1\x00", "0_1.0_CVE-1\n", "0_1.0_" + "C" * 65]
+    "after",
+    [
+        *("", "1", "0_1.0_CVE-1", "7_9_1.0_CVE-1", "7_0_1.0_", "7_0_x_CVE-1", "7_0_1.0_CVE-1\x00", "7_0_1.0_CVE-1\n"),
+        *("7_0_1.0_" + "C" * 65, "9" * 19 + "_0_1.0_CVE-1"),
+    ],
 )
 def test_a_place_that_is_none_is_refused(sign_in: SignIn, world: World, after: str) -> None:
     answer = sign_in("viewer-1").http.get(f"/api/hosts/{world.hosts[0]}/findings", params={"after": after})
