@@ -22,6 +22,13 @@ WEB_HOSTS = ("vuls-web-1", "vuls-web-2")
 INSTANCES = tuple(f"{host}:{number}" for host in WEB_HOSTS for number in (1, 2))
 SCHEDULERS = WEB_HOSTS
 ALL_HOSTS = ("vuls-lb", *WEB_HOSTS, "vuls-redis", "vuls-db", "vuls-worker", "vuls-target-1", "vuls-target-2")
+_GET_METRICS = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as admin:
+    admin.connect(sys.argv[1])
+    admin.sendall(b"GET /metrics HTTP/1.1\\r\\nHost: admin\\r\\nConnection: close\\r\\n\\r\\n")
+    print(admin.makefile().read())
+"""
 
 
 def run(*argv: str, timeout: float = 60, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -72,6 +79,11 @@ def wait_until(probe: Callable[[], T | None], *, timeout: float, what: str, inte
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout} s: {what}")
         time.sleep(interval)
+
+
+def metrics(web: str, number: int) -> str:
+    """Return what an instance answers to `GET /metrics` on its root-only socket. The host has no curl."""
+    return must(on(web, "python3", "-c", _GET_METRICS, f"/run/vuls-web-{number}/admin/admin.sock"))
 
 
 def admin_password() -> str:

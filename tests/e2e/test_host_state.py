@@ -21,14 +21,6 @@ SECRETS = {
     "vuls-worker": "/etc/vuls/worker-default/secrets",
 }
 
-GET_METRICS = """
-import socket, sys
-with socket.socket(socket.AF_UNIX) as admin:
-    admin.connect(sys.argv[1])
-    admin.sendall(b"GET /metrics HTTP/1.1\\r\\nHost: admin\\r\\nConnection: close\\r\\n\\r\\n")
-    print(admin.makefile().read())
-"""
-
 
 def host(name: str) -> Host:
     return testinfra.get_host(f"docker://{name}")
@@ -55,8 +47,7 @@ def test_an_instances_sockets_are_for_the_proxy_and_for_root(web: str, number: i
     private = host(web).file(f"/run/vuls-web-{number}/admin")
     assert private.mode == 0o700
     assert host(web).file(f"/run/vuls-web-{number}/admin/admin.sock").mode == 0o600
-    answer = stack.must(stack.on(web, "python3", "-c", GET_METRICS, f"/run/vuls-web-{number}/admin/admin.sock"))
-    assert "vuls_" in answer
+    assert "vuls_" in stack.metrics(web, number)
 
 
 @pytest.mark.parametrize(("name", "folder"), SECRETS.items())

@@ -19,7 +19,7 @@ def test_the_scan_host_is_ready_and_its_database_is_the_one_that_was_deployed(ad
 
     stack.wait_until(told, timeout=90, what="the worker tells how its host is")
     for host in stack.WEB_HOSTS:
-        metrics = stack.shell(host, "curl -sf --unix-socket /run/vuls-web-1/admin/admin.sock http://admin/metrics")
+        metrics = stack.metrics(host, 1)
         assert 'vuls_scan_host_state{scan_host="vuls-worker",state="ok",zone="default"} 1.0' in metrics
         assert f'vuls_vulnerability_database_info{{digest="{digest}",' in metrics
 
