@@ -23,6 +23,7 @@ missing_packages() {
     if ((TESTS)); then
         command -v chromium >/dev/null || missing+=(chromium)
         command -v cc >/dev/null || missing+=(gcc libc6-dev) # the benchmark builds its client
+        command -v docker-registry >/dev/null || missing+=(docker-registry) # pulls are tested against a real one
     fi
     printf '%s\n' "${missing[@]}"
 }

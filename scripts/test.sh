@@ -11,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 readonly PARTS=(
     "lint 200"
     "unit-web-app 90"
-    "unit-executor 90"
+    "unit-executor 180"
     "unit-page 30"
     "unit-vuls 90"
     "scripts 60"

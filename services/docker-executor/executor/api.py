@@ -10,6 +10,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.types import ASGIApp
 
 from executor import health, problems
+from executor.database import Database
 from executor.engine import Engine
 from executor.feed import Feed
 from executor.gate import Gate
@@ -35,7 +36,8 @@ class Parts:
         self.store = Store(settings.state_dir / "jobs.sqlite3")
         self.engine = Engine(settings)
         self.feed = Feed()
-        self.supervisor = Supervisor(settings, self.store, self.engine, self.feed)
+        self.database = Database(settings.database)
+        self.supervisor = Supervisor(settings, self.store, self.engine, self.feed, self.database)
 
 
 def _parts(request: Request) -> Parts:
@@ -114,7 +116,7 @@ async def cancel(job: KnownJob, parts: With) -> Response:
 
 async def check(response: Response, parts: With) -> Health:
     """Say what works; 503 when nothing can be scanned."""
-    found = await asyncio.to_thread(health.check, parts.settings, parts.engine)
+    found = await asyncio.to_thread(health.check, parts.settings, parts.engine, parts.database)
     response.status_code = 503 if found.status == "ill" else 200
     return found
 

@@ -69,3 +69,5 @@ class Job:
     error_code: str | None
     error_sentence: str | None
     cancel_requested: bool
+    database_digest: str | None = None
+    database_modified_at: datetime | None = None

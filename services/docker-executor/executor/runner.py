@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
 
 from executor import disk, phases, targets
+from executor.database import Database, DatabaseError, Facts
 from executor.engine import NOT_RUN_EXITS, SIGNAL_EXITS, Engine, EngineUnreachable, Observation
 from executor.feed import Feed
 from executor.jobs import Job, State, Step
@@ -37,11 +38,14 @@ LOGGED_LINES = 10
 class Runner:
     """One job under way."""
 
-    def __init__(self, settings: Settings, store: Store, engine: Engine, feed: Feed, job: Job) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, engine: Engine, feed: Feed, database: Database, job: Job
+    ) -> None:
         self._settings = settings
         self._store = store
         self._engine = engine
         self._feed = feed
+        self._database = database
         self.job = job
         self._place = Workspace(settings, job.id)
         self._failure: JobFailed | None = None  # to be stored
@@ -94,8 +98,17 @@ class Runner:
             await self._follow(Step.SCAN, self._settings.scan_timeout)
         await self._ask(self._engine.remove_job, self.job.id, Step.SCAN)
         await asyncio.to_thread(self._place.forget_key)
+        database = await self._look_at_database()  # it may be replaced at any time; the container keeps this one
         await self._ask(self._engine.create, self.job, Step.REPORT)
-        await self._move(State.REPORTING, phase=phases.FIRST[Step.REPORT])
+        await self._move(State.REPORTING, phase=phases.FIRST[Step.REPORT], database=database)
+
+    async def _look_at_database(self) -> Facts | None:
+        """Return which database the report is about to read; None where that cannot be told."""
+        try:
+            return await self._unless_cancelled(self._database.look)
+        except DatabaseError as error:
+            log.warning("job %s: %s", self.job.id, error)
+            return None
 
     async def _report(self) -> None:
         if self.job.report_exit is None:
@@ -200,8 +213,11 @@ class Runner:
         phase: str | None = None,
         error: tuple[str, str] | None = None,
         result: str | None = None,
+        database: Facts | None = None,
     ) -> None:
-        self.job = await asyncio.to_thread(self._store.move, self.job.id, to, phase=phase, error=error, result=result)
+        self.job = await asyncio.to_thread(
+            self._store.move, self.job.id, to, phase=phase, error=error, result=result, database=database
+        )
         self._feed.publish(self.job)
         log.info("job %s: %s", self.job.id, to)
 

@@ -28,6 +28,13 @@ class JobError(BaseModel):
     sentence: str
 
 
+class JobDatabase(BaseModel):
+    """Which database a job was assessed with."""
+
+    digest: str
+    modified_at: datetime
+
+
 class JobView(BaseModel):
     """A job as its caller sees it."""
 
@@ -43,6 +50,10 @@ class JobView(BaseModel):
     report_exit: int | None
     log: Annotated[list[str], Field(description="Last lines of both programs' stderr")]
     error: JobError | None
+    database: Annotated[
+        JobDatabase | None,
+        Field(description="The database as the report found it; null before, and when there was none to tell of"),
+    ]
     result: Annotated[
         dict[str, Any] | None,
         Field(description="Vuls's result without `config`; null before the end, and when Vuls wrote none"),
@@ -51,6 +62,9 @@ class JobView(BaseModel):
     @classmethod
     def of(cls, job: Job) -> "JobView":
         """Return the view of `job`, without its result."""
+        database = None
+        if job.database_digest is not None and job.database_modified_at is not None:
+            database = JobDatabase(digest=job.database_digest, modified_at=job.database_modified_at)
         return cls(
             id=job.id,
             server=job.server,
@@ -64,6 +78,7 @@ class JobView(BaseModel):
             report_exit=job.report_exit,
             log=[*job.scan_log, *job.report_log],
             error=JobError(code=job.error_code, sentence=job.error_sentence or "") if job.error_code else None,
+            database=database,
         )
 
 
@@ -84,6 +99,15 @@ class ProblemDetails(BaseModel):
     code: str
 
 
+class DatabaseInfo(BaseModel):
+    """Which database is on the scan host."""
+
+    digest: str
+    modified_at: datetime
+    size: int
+    source: str
+
+
 class Health(BaseModel):
     """What the executor depends on. `degraded` scans, but assesses nothing; `ill` cannot scan."""
 
@@ -91,3 +115,7 @@ class Health(BaseModel):
     engine: Literal["ok", "unreachable"]
     image: Literal["ok", "missing", "unknown"]
     database: Literal["ok", "missing", "unreadable"]
+    database_info: Annotated[
+        DatabaseInfo | None,
+        Field(description="Null when the database is not ok, is a directory of demo data, or is still being read"),
+    ]

@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from executor.database import Facts
 from executor.jobs import NEXT, Job, ScanType, State, Step
 from executor.problems import JobConflict
 from executor.settings import ConfigurationError
 
-SCHEMA_VERSION = 1
-SCHEMA = """
+MIGRATIONS = (
+    """
 CREATE TABLE jobs (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -38,7 +39,13 @@ CREATE TABLE jobs (
     result BLOB
 ) STRICT;
 CREATE INDEX jobs_by_state ON jobs (state, sequence);
-"""
+""",
+    """
+ALTER TABLE jobs ADD COLUMN database_digest TEXT;
+ALTER TABLE jobs ADD COLUMN database_modified_at TEXT;
+""",
+)
+"""Step n brings the table from version n to n + 1; what a release has made is never changed."""
 COLUMNS = ", ".join(field.name for field in fields(Job))
 ENDS = tuple(state for state in State if state.is_end)
 
@@ -63,10 +70,10 @@ class Store:
 
     def _migrate(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
+        if version > len(MIGRATIONS):
             raise ConfigurationError(f"the job table is of version {version}, newer than this release; roll forward")
-        if version == 0:
-            self._db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
+            self._db.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;")
 
     def close(self) -> None:
         """Close the file and give up its ownership."""
@@ -148,8 +155,12 @@ class Store:
         phase: str | None = None,
         error: tuple[str, str] | None = None,
         result: str | None = None,
+        database: Facts | None = None,
     ) -> Job:
-        """Move the job on, with its error (code, sentence) or result where it ends. Raises IllegalMove."""
+        """Move the job on: with the database where it reports, its error (code, sentence) or result where it ends.
+
+        Raises IllegalMove.
+        """
         values: dict[str, Any] = {"state": to}
         if phase is not None:
             values["phase"] = phase
@@ -161,6 +172,9 @@ class Store:
             values["error_code"], values["error_sentence"] = error
         if result is not None:
             values["result"] = zlib.compress(result.encode(), level=1)
+        if database is not None:
+            values["database_digest"] = database.digest
+            values["database_modified_at"] = database.modified_at.isoformat()
         with self._transaction() as db:
             state = _get(db, job_id).state
             if to not in NEXT[state]:
@@ -225,7 +239,7 @@ def _get(db: sqlite3.Connection, job_id: str) -> Job:
 
 def _job(row: sqlite3.Row) -> Job:
     values = dict(row)
-    for name in ("created_at", "started_at", "finished_at"):
+    for name in ("created_at", "started_at", "finished_at", "database_modified_at"):
         values[name] = datetime.fromisoformat(values[name]) if values[name] else None
     for name in ("scan_log", "report_log"):
         values[name] = tuple(json.loads(values[name]))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from executor import disk, targets
+from executor.database import Database
 from executor.engine import Engine, EngineUnreachable
 from executor.feed import Feed
 from executor.jobs import Job, ScanType, State
@@ -28,11 +29,12 @@ AGAIN_SECONDS = 15
 class Supervisor:
     """Owns the runners. All of its methods run on the event loop's thread."""
 
-    def __init__(self, settings: Settings, store: Store, engine: Engine, feed: Feed) -> None:
+    def __init__(self, settings: Settings, store: Store, engine: Engine, feed: Feed, database: Database) -> None:
         self._settings = settings
         self._store = store
         self._engine = engine
         self._feed = feed
+        self._database = database
         self._runners: dict[str, Runner] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -129,7 +131,7 @@ class Supervisor:
             self._launch(job)
 
     def _launch(self, job: Job) -> None:
-        runner = Runner(self._settings, self._store, self._engine, self._feed, job)
+        runner = Runner(self._settings, self._store, self._engine, self._feed, self._database, job)
         self._runners[job.id] = runner
         self._spawn(self._run(runner), f"job {job.id}")
 

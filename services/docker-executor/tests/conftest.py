@@ -1,5 +1,6 @@
 """Fixtures for all of the tests."""
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ import docker
 import pytest
 
 from executor.settings import Settings
-from tests.harness import CONTAINER_UID, Deployment
+from tests.harness import CONTAINER_UID, DEMO_DATA, Deployment
 from tests.targets import SshHost, ssh_host
 
 
@@ -55,6 +56,13 @@ def small_disk() -> Iterator[Callable[[Path, int], None]]:
             mounted.callback(subprocess.check_call, ["umount", "--lazy", str(path)])
 
         yield mount
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """Return where a database is in place, made of the demo data `base`."""
+    (tmp_path / "db").mkdir()
+    return Path(shutil.copy(DEMO_DATA / "base.db", tmp_path / "db" / "vuls.db"))
 
 
 @pytest.fixture

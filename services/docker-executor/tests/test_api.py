@@ -62,7 +62,7 @@ async def test_an_accepted_job_is_described_whole(client: httpx.AsyncClient) -> 
     job = await submit(client, "whole")
     assert set(job) == {
         *("id", "server", "scan_type", "state", "phase", "created_at", "started_at", "finished_at"),
-        *("scan_exit", "report_exit", "result", "log", "error"),
+        *("scan_exit", "report_exit", "result", "log", "error", "database"),
     }
     assert (job["id"], job["server"], job["scan_type"]) == ("whole", "web-1", "fast")
     assert set(await read(client, "whole")) == set(job)
@@ -272,7 +272,13 @@ async def test_the_description_tells_of_problem_documents_and_of_nothing_else(cl
 async def test_health_says_what_is_wrong(client: httpx.AsyncClient) -> None:
     answer = await client.get("/health")
     assert answer.status_code == 503
-    assert answer.json() == {"status": "ill", "engine": "unreachable", "image": "unknown", "database": "missing"}
+    assert answer.json() == {
+        "status": "ill",
+        "engine": "unreachable",
+        "image": "unknown",
+        "database": "missing",
+        "database_info": None,
+    }
 
 
 async def test_no_secret_is_logged(client: httpx.AsyncClient, executor: Deployment) -> None:

@@ -87,6 +87,7 @@ async def test_a_real_host_is_scanned_and_assessed(
             "engine": "ok",
             "image": "ok",
             "database": "ok",
+            "database_info": None,
         }
         await submit(client, "run-1")
         stream = asyncio.create_task(phases(client, "run-1"))

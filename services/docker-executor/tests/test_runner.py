@@ -1,6 +1,7 @@
 """How a job ends; the engine is a stand-in, so that each end can be had at will."""
 
 import json
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -10,13 +11,16 @@ from typing import cast
 import pytest
 
 from executor import disk
+from executor.database import Database
 from executor.engine import Engine, Observation
 from executor.feed import Feed
 from executor.jobs import Job, ScanType, State, Step
 from executor.runner import Runner, _deadline
+from executor.schema import JobView
 from executor.settings import Settings
 from executor.store import Store
 from executor.workspace import Workspace
+from tests.harness import DEMO_DATA
 
 RESULT = json.dumps({"serverName": "web-1", "packages": {}})
 
@@ -67,7 +71,7 @@ def runner(settings: Settings, store: Store, result: str | None, **statuses: int
     run.mkdir(parents=True)
     if result is not None:
         (run / "web-1.json").write_text(result)
-    return Runner(settings, store, cast("Engine", EndedPrograms(**statuses)), Feed(), job)
+    return Runner(settings, store, cast("Engine", EndedPrograms(**statuses)), Feed(), Database(settings.database), job)
 
 
 @pytest.fixture
@@ -163,7 +167,7 @@ async def test_a_job_does_not_begin_on_a_disk_with_too_little_room(
     settings.ssh_key.write_text("the key")
     settings.known_hosts.touch()
     job, _ = store.add("run-1", "web-1", ScanType.FAST, begun=True)
-    driven = Runner(settings, store, cast("Engine", EndedPrograms()), Feed(), job)
+    driven = Runner(settings, store, cast("Engine", EndedPrograms()), Feed(), Database(settings.database), job)
     await driven.drive()
     assert (driven.job.state, driven.job.error_code) == (State.FAILED, "disk_full")
     assert "has 12 MiB free, a scan needs 256 MiB. The scan was not started." in str(driven.job.error_sentence)
@@ -185,3 +189,26 @@ def test_a_program_has_its_limit_whatever_the_clock_says(ran: float, least: floa
         lines=(),
     )
     assert least < _deadline(seen, 60) - time.monotonic() < most
+
+
+async def test_a_job_keeps_which_database_its_report_was_made_with(settings: Settings, store: Store) -> None:
+    shutil.copy(DEMO_DATA / "base.db", settings.database)
+    driven = runner(settings, store, RESULT)
+    await driven.drive()
+    facts = Database(settings.database).look()
+    assert facts is not None
+    assert (driven.job.state, driven.job.database_digest) == (State.DONE, facts.digest)
+    view = JobView.of(driven.job).database
+    assert view is not None
+    assert (view.digest, view.modified_at) == (facts.digest, facts.modified_at)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database"])
+async def test_a_job_without_a_sound_database_is_assessed_by_vuls_and_says_none(
+    settings: Settings, store: Store, content: bytes | None
+) -> None:
+    if content is not None:
+        settings.database.write_bytes(content)
+    driven = runner(settings, store, RESULT, report=1)
+    await driven.drive()
+    assert (driven.job.state, JobView.of(driven.job).database) == (State.DONE, None)

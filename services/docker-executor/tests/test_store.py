@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from executor.database import Facts
 from executor.jobs import NEXT, ScanType, State, Step
 from executor.problems import JobConflict
 from executor.settings import ConfigurationError
-from executor.store import IllegalMove, Store
+from executor.store import MIGRATIONS, IllegalMove, Store
 from tests.harness import fill
 
 WAY = [State.PREPARING, State.SCANNING, State.REPORTING, State.DONE]
@@ -168,3 +169,32 @@ def test_a_table_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
 def test_the_file_is_for_its_owner_only(store: Store, tmp_path: Path) -> None:
     store.add("run-1", "web-1", ScanType.FAST)
     assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir() if path.suffix != ".lock"} == {0}
+
+
+def test_the_database_that_a_job_was_assessed_with_is_kept(store: Store) -> None:
+    store.add("run-1", "web-1", ScanType.FAST)
+    go(store, "run-1", State.SCANNING)
+    database = Facts("sha256:" + "0" * 64, datetime(2026, 11, 23, 5, 50, tzinfo=UTC), 0, 1, "a test")
+    assert store.move("run-1", State.REPORTING, database=database).database_digest == database.digest
+    job = store.move("run-1", State.DONE)
+    assert (job.database_digest, job.database_modified_at) == (database.digest, database.modified_at)
+
+
+def test_a_table_of_the_first_release_is_brought_up_with_its_jobs(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite3"
+    with sqlite3.connect(path) as db:
+        db.executescript(f"{MIGRATIONS[0]} PRAGMA user_version = 1;")
+        db.execute(
+            "INSERT INTO jobs (id, server, scan_type, state, phase, created_at)"
+            " VALUES ('run-1', 'web-1', 'fast', 'scanning', 'connecting', '2026-11-23T05:50:00+00:00')"
+        )
+    db.close()
+    store = Store(path)
+    job = store.get("run-1")
+    assert job is not None
+    assert (job.state, job.database_digest, job.database_modified_at) == (State.SCANNING, None, None)
+    assert store.move("run-1", State.REPORTING).state is State.REPORTING
+    store.close()
+    again = Store(path)
+    assert again._db.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
+    again.close()
