@@ -23,7 +23,6 @@ missing_packages() {
     if ((TESTS)); then
         command -v chromium >/dev/null || missing+=(chromium)
         command -v cc >/dev/null || missing+=(gcc libc6-dev) # the benchmark builds its client
-        command -v docker-registry >/dev/null || missing+=(docker-registry) # pulls are tested against a real one
     fi
     printf '%s\n' "${missing[@]}"
 }
@@ -129,6 +128,27 @@ javascript_tools() {
     printf '%s\n' "$wanted" >"$ROOT/node_modules/.stamp"
 }
 
+unpack_registry() {
+    (cd "$1" && apt-get update && apt-get download docker-registry && dpkg --extract docker-registry_*.deb "$1/root")
+}
+
+# registry_program: puts docker-registry, which pulls are tested against, into .local/tools. Installed as a package it would
+# serve everybody from the next start of the machine on.
+registry_program() {
+    local kept="$CACHE/tools/docker-registry" unpacked
+    if [[ ! -x $kept ]]; then
+        unpacked="$(mktemp -d)"
+        with_heartbeat "fetching docker-registry" unpack_registry "$unpacked" ||
+            fail "apt could not fetch docker-registry" "tests of pulling the database cannot run" \
+                "read the lines above; check /etc/apt/sources.list and the network"
+        mkdir -p "$CACHE/tools"
+        mv "$unpacked/root/usr/bin/docker-registry" "$kept"
+        rm -rf "$unpacked"
+    fi
+    mkdir -p "$LOCAL/tools"
+    ln -sfn "$kept" "$LOCAL/tools/docker-registry"
+}
+
 TESTS=0
 case "$*" in
 "") ;;
@@ -148,5 +168,6 @@ if ((TESTS)); then
         environment "$VENVS/$service" "$ROOT/services/$service/requirements-dev.lock"
     done
     javascript_tools
+    registry_program
 fi
 log "the controller is prepared"

@@ -14,8 +14,9 @@ import requests
 from backports import zstd
 
 from executor.database_registry import LAYER_TYPE, MANIFEST_TYPE
-from tests.harness import wait_until
+from tests.harness import ROOT, wait_until
 
+PROGRAM = ROOT / ".local/tools/docker-registry"
 USER = ("puller", "a-password-of-tests")
 HTPASSWD = "puller:$2y$05$abcdefghijklmnopqrstuueA.5djcjiTIZGfiZPkCs0FT7mnizswe"
 NAME = "vulsio/vuls-nightly-db"
@@ -56,7 +57,7 @@ class Registry:
         self._session.auth = USER
         self._session.trust_env = False
         with (path / "log").open("wb") as log:
-            command = ["docker-registry", "serve", str(path / "config.yml")]
+            command = [str(PROGRAM), "serve", str(path / "config.yml")]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         wait_until(self._answers, 60)
 
