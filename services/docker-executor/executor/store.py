@@ -1,6 +1,7 @@
 """Jobs in SQLite: what must survive a restart. One process writes; its threads take turns."""
 
 import fcntl
+import hashlib
 import json
 import sqlite3
 import threading
@@ -12,12 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from executor.jobs import NEXT, Job, ScanType, State, Step
+from executor.jobs import NEXT, Job, Kind, ScanType, State, Step
 from executor.problems import JobConflict
 from executor.settings import ConfigurationError
 
-SCHEMA_VERSION = 1
-SCHEMA = """
+STEPS: tuple[tuple[int, str], ...] = (
+    (
+        1,
+        """
 CREATE TABLE jobs (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -38,7 +41,18 @@ CREATE TABLE jobs (
     result BLOB
 ) STRICT;
 CREATE INDEX jobs_by_state ON jobs (state, sequence);
-"""
+""",
+    ),
+    (
+        3,
+        """
+ALTER TABLE jobs ADD COLUMN kind TEXT NOT NULL DEFAULT 'scan';
+ALTER TABLE jobs ADD COLUMN given_digest TEXT;
+ALTER TABLE jobs ADD COLUMN given BLOB;
+""",
+    ),
+)
+"""The versions of the job table, oldest first, each with what makes it of the one before."""
 COLUMNS = ", ".join(field.name for field in fields(Job))
 ENDS = tuple(state for state in State if state.is_end)
 
@@ -63,10 +77,11 @@ class Store:
 
     def _migrate(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
+        if version > STEPS[-1][0]:
             raise ConfigurationError(f"the job table is of version {version}, newer than this release; roll forward")
-        if version == 0:
-            self._db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        for number, statements in STEPS:
+            if number > version:
+                self._db.executescript(f"BEGIN IMMEDIATE; {statements} PRAGMA user_version = {number}; COMMIT;")
 
     def close(self) -> None:
         """Close the file and give up its ownership."""
@@ -86,21 +101,34 @@ class Store:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def add(self, job_id: str, server: str, scan_type: ScanType, *, begun: bool = False) -> tuple[Job, bool]:
+    def add(
+        self,
+        job_id: str,
+        server: str,
+        scan_type: ScanType,
+        *,
+        kind: Kind = Kind.SCAN,
+        given: str | None = None,
+        begun: bool = False,
+    ) -> tuple[Job, bool]:
         """Store a new job, or return the one with this id and body; the flag says "new". Raises JobConflict.
 
-        With `begun` a new job has made its first move, as `move` to PREPARING would, in the same transaction.
+        `given` is the JSON text of the result to assess. With `begun` a new job has made its first move, as `move` to
+        PREPARING would, in the same transaction.
         """
         state, phase = (State.PREPARING, "preparing") if begun else (State.ACCEPTED, "queued")
+        digest = None if given is None else hashlib.sha256(given.encode()).hexdigest()
+        body = (kind, server, scan_type, digest)
+        blob = None if given is None else zlib.compress(given.encode(), level=1)
         with self._transaction() as db:
             if (known := _find(db, job_id)) is not None:
-                if (known.server, known.scan_type) != (server, scan_type):
-                    raise JobConflict(f"Job {job_id} exists with another server or scan type.")
+                if (known.kind, known.server, known.scan_type, known.given_digest) != body:
+                    raise JobConflict(f"Job {job_id} exists with another body.")
                 return known, False
             db.execute(
-                "INSERT INTO jobs (id, server, scan_type, state, phase, created_at, started_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (job_id, server, scan_type, state, phase, _now(), _now() if begun else None),
+                "INSERT INTO jobs (id, kind, server, scan_type, given_digest, given, state, phase, created_at,"
+                " started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (job_id, *body, blob, state, phase, _now(), _now() if begun else None),
             )
             return _get(db, job_id), True
 
@@ -111,9 +139,11 @@ class Store:
 
     def result(self, job_id: str) -> str | None:
         """Return the result's JSON text, or None while there is none."""
-        with self._lock:
-            row = self._db.execute("SELECT result FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        return zlib.decompress(row["result"]).decode() if row and row["result"] is not None else None
+        return self._text(job_id, "result")
+
+    def given(self, job_id: str) -> str | None:
+        """Return the JSON text of the result to assess, until the job has it in its directory."""
+        return self._text(job_id, "given")
 
     def unfinished(self) -> list[Job]:
         """Return every job that has not come to an end, oldest first."""
@@ -155,6 +185,8 @@ class Store:
             values["phase"] = phase
         if to is State.PREPARING:
             values["started_at"] = _now()
+        else:
+            values["given"] = None  # it lies in the job's directory by now, or is of no use any more
         if to.is_end:
             values["finished_at"] = _now()
         if error is not None:
@@ -184,6 +216,11 @@ class Store:
         """Forget the jobs that ended before `before`; return how many."""
         with self._transaction() as db:
             return db.execute("DELETE FROM jobs WHERE finished_at < ?", (before.isoformat(),)).rowcount
+
+    def _text(self, job_id: str, column: str) -> str | None:
+        with self._lock:
+            row = self._db.execute(f"SELECT {column} FROM jobs WHERE id = ?", (job_id,)).fetchone()  # noqa: S608
+        return zlib.decompress(row[column]).decode() if row and row[column] is not None else None
 
     def _write(self, job_id: str, values: dict[str, Any]) -> Job:
         with self._transaction() as db:
@@ -229,6 +266,7 @@ def _job(row: sqlite3.Row) -> Job:
         values[name] = datetime.fromisoformat(values[name]) if values[name] else None
     for name in ("scan_log", "report_log"):
         values[name] = tuple(json.loads(values[name]))
+    values["kind"] = Kind(values["kind"])
     values["scan_type"] = ScanType(values["scan_type"])
     values["state"] = State(values["state"])
     values["cancel_requested"] = bool(values["cancel_requested"])

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from executor.jobs import NEXT, ScanType, State, Step
+from executor.jobs import NEXT, Kind, ScanType, State, Step
 from executor.problems import JobConflict
 from executor.settings import ConfigurationError
-from executor.store import IllegalMove, Store
+from executor.store import STEPS, IllegalMove, Store
 from tests.harness import fill
 
 WAY = [State.PREPARING, State.SCANNING, State.REPORTING, State.DONE]
@@ -168,3 +168,35 @@ def test_a_table_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
 def test_the_file_is_for_its_owner_only(store: Store, tmp_path: Path) -> None:
     store.add("run-1", "web-1", ScanType.FAST)
     assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir() if path.suffix != ".lock"} == {0}
+
+
+def test_a_job_of_another_kind_or_about_another_result_is_another(store: Store) -> None:
+    store.add("run-1", "web-1", ScanType.FAST, kind=Kind.ASSESS, given="{}")
+    assert store.add("run-1", "web-1", ScanType.FAST, kind=Kind.ASSESS, given="{}")[1] is False
+    for kind, given in ((Kind.SCAN, None), (Kind.CHECK, None), (Kind.ASSESS, '{"a":1}')):
+        with pytest.raises(JobConflict):
+            store.add("run-1", "web-1", ScanType.FAST, kind=kind, given=given)
+
+
+def test_a_result_to_assess_is_kept_until_the_job_has_it(store: Store) -> None:
+    store.add("run-1", "web-1", ScanType.FAST, kind=Kind.ASSESS, given='{"x":"ü"}')
+    store.move("run-1", State.PREPARING)
+    assert store.given("run-1") == '{"x":"ü"}'
+    store.move("run-1", State.REPORTING)
+    assert store.given("run-1") is None
+
+
+def test_jobs_of_the_release_before_are_taken_over(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "jobs.sqlite3") as db:
+        db.executescript(STEPS[0][1])
+        db.execute("PRAGMA user_version = 1")
+        db.execute(
+            "INSERT INTO jobs (id, server, scan_type, state, phase, created_at)"
+            " VALUES ('run-1', 'web-1', 'deep', 'accepted', 'queued', '2026-11-23T05:50:50+00:00')"
+        )
+    store = Store(tmp_path / "jobs.sqlite3")
+    assert (job := store.get("run-1")) is not None
+    assert (job.kind, job.scan_type, job.state) == (Kind.SCAN, ScanType.DEEP, State.ACCEPTED)
+    assert store.add("run-1", "web-1", ScanType.DEEP)[1] is False
+    store.close()
+    Store(tmp_path / "jobs.sqlite3").close()
