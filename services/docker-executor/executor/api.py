@@ -1,4 +1,4 @@
-"""The five calls of the executor."""
+"""The seven calls of the executor."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,9 +14,19 @@ from executor.database import Database
 from executor.engine import Engine
 from executor.feed import Feed
 from executor.gate import Gate
-from executor.jobs import Job
-from executor.problems import UnknownJob
-from executor.schema import Health, JobId, JobView, PhaseEvent, ProblemDetails, ScanRequest
+from executor.jobs import Job, Kind, ScanType
+from executor.problems import TooLarge, UnfitResult, UnknownJob
+from executor.results import as_scanned
+from executor.schema import (
+    AssessRequest,
+    CheckRequest,
+    Health,
+    JobId,
+    JobView,
+    PhaseEvent,
+    ProblemDetails,
+    ScanRequest,
+)
 from executor.settings import Settings
 from executor.store import Store
 from executor.supervisor import Supervisor
@@ -79,19 +89,42 @@ def create_app(parts: Parts, api_key: bytes) -> ASGIApp:
         redoc_url=None,
     )
     app.state.parts = parts
+    max_result = parts.settings.result_limit + MAX_BODY
     problems.install(app)
     app.post("/scan", status_code=202, response_model=JobView)(scan)
+    app.post("/check", status_code=202, response_model=JobView)(check)
+    app.post("/assess", status_code=202, response_model=JobView, max_body_size=max_result)(assess)
     app.get("/jobs/{job_id}", response_model=JobView)(read_job)
     app.get("/jobs/{job_id}/events", response_class=EventSourceResponse)(events)
     app.delete("/jobs/{job_id}", status_code=202, response_model=JobView)(cancel)
     ill: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "Nothing can be scanned"}}
-    app.get("/health", response_model=Health, responses=ill)(check)
-    return Gate(app, api_key, MAX_BODY)
+    app.get("/health", response_model=Health, responses=ill)(read_health)
+    return Gate(app, api_key, MAX_BODY, {"/assess": max_result})
 
 
 async def scan(body: ScanRequest, parts: With) -> Response:
     """Accept a job (202), or return the one that has this id and body already (200), with its result if it ended."""
     job, new = parts.supervisor.submit(body.job_id, body.server, body.scan_type)
+    return _answer(parts, job, 202 if new else 200)
+
+
+async def check(body: CheckRequest, parts: With) -> Response:
+    """Accept a job that only tries whether the server can be scanned; otherwise as `scan`."""
+    job, new = parts.supervisor.submit(body.job_id, body.server, ScanType.FAST, Kind.CHECK)
+    return _answer(parts, job, 202 if new else 200)
+
+
+async def assess(body: AssessRequest, parts: With) -> Response:
+    """Accept a job that assesses an earlier result anew, without touching the server; otherwise as `scan`."""
+    if body.result.server != body.server:
+        raise UnfitResult(f"The result is that of another server than {body.server}.")
+    try:
+        given = await asyncio.to_thread(as_scanned, body.result.document())
+    except ValueError as error:
+        raise UnfitResult(f"The result cannot be handed on: {error}.") from error
+    if len(given) > parts.settings.result_limit:
+        raise TooLarge(f"A result has no more than {parts.settings.result_limit} bytes.")
+    job, new = parts.supervisor.submit(body.job_id, body.server, ScanType.FAST, Kind.ASSESS, given)
     return _answer(parts, job, 202 if new else 200)
 
 
@@ -114,7 +147,7 @@ async def cancel(job: KnownJob, parts: With) -> Response:
     return _answer(parts, parts.supervisor.cancel(job.id), 202)
 
 
-async def check(response: Response, parts: With) -> Health:
+async def read_health(response: Response, parts: With) -> Health:
     """Say what works; 503 when nothing can be scanned."""
     found = await asyncio.to_thread(health.check, parts.settings, parts.engine, parts.database)
     response.status_code = 503 if found.status == "ill" else 200

@@ -5,7 +5,7 @@ from typing import Any
 from docker.types import LogConfig, Mount, Ulimit
 
 from executor import vuls_config
-from executor.jobs import Job, Step
+from executor.jobs import Job, Kind, Step
 from executor.settings import MIB, Settings
 from executor.workspace import Workspace
 
@@ -30,11 +30,16 @@ def labels(settings: Settings, job_id: str, step: Step) -> dict[str, str]:
     return found | ({"vuls-live.stack": settings.stack} if settings.stack else {})
 
 
+def scan_limit(settings: Settings, job: Job) -> int:
+    """Return how many seconds the program that logs in may take."""
+    return min(settings.scan_timeout, vuls_config.CHECK_SECONDS) if job.kind is Kind.CHECK else settings.scan_timeout
+
+
 def spec(settings: Settings, job: Job, step: Step) -> dict[str, Any]:
     """Return the arguments of docker's `containers.create` for one program of the job."""
     private = {
         Step.SCAN: {
-            "command": vuls_config.scan_command(job.server, settings.scan_timeout),
+            "command": _scan_command(settings, job),
             "network_mode": settings.scan_network,
         },
         Step.REPORT: {"command": vuls_config.report_command(), "network_mode": "none"},
@@ -72,6 +77,11 @@ def spec(settings: Settings, job: Job, step: Step) -> dict[str, Any]:
         "restart_policy": {"Name": "no"},
         **private,
     }
+
+
+def _scan_command(settings: Settings, job: Job) -> list[str]:
+    command = vuls_config.check_command if job.kind is Kind.CHECK else vuls_config.scan_command
+    return command(job.server, scan_limit(settings, job))
 
 
 def _mounts(settings: Settings, job_id: str, step: Step) -> list[Mount]:

@@ -25,14 +25,22 @@ class State(StrEnum):
 
 NEXT: dict[State, frozenset[State]] = {
     State.ACCEPTED: frozenset({State.PREPARING, State.FAILED, State.CANCELLED}),
-    State.PREPARING: frozenset({State.SCANNING, State.FAILED, State.CANCELLED}),
-    State.SCANNING: frozenset({State.REPORTING, State.FAILED, State.CANCELLED, State.LOST}),
+    State.PREPARING: frozenset({State.SCANNING, State.REPORTING, State.FAILED, State.CANCELLED}),
+    State.SCANNING: frozenset({State.REPORTING, State.DONE, State.FAILED, State.CANCELLED, State.LOST}),
     State.REPORTING: frozenset({State.DONE, State.FAILED, State.CANCELLED, State.LOST}),
     State.DONE: frozenset(),
     State.FAILED: frozenset(),
     State.CANCELLED: frozenset(),
     State.LOST: frozenset(),
 }
+
+
+class Kind(StrEnum):
+    """What a job does; which of the moves above it makes follows from it."""
+
+    SCAN = "scan"  # both programs
+    CHECK = "check"  # `vuls configtest` in place of the scan, and no report
+    ASSESS = "assess"  # the report alone, of a result that the caller brought
 
 
 class ScanType(StrEnum):
@@ -44,7 +52,7 @@ class ScanType(StrEnum):
 
 
 class Step(StrEnum):
-    """The two programs of a job, one container each."""
+    """The programs of a job, one container each."""
 
     SCAN = "scan"
     REPORT = "report"
@@ -52,7 +60,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of the store, without the result."""
+    """One row of the store, without the result and the one that the caller brought."""
 
     id: str
     server: str
@@ -71,3 +79,5 @@ class Job:
     cancel_requested: bool
     database_digest: str | None = None
     database_modified_at: datetime | None = None
+    kind: Kind = Kind.SCAN
+    given_digest: str | None = None  # SHA-256 of the result that it assesses

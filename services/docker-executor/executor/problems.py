@@ -62,6 +62,13 @@ class JobConflict(Problem):
     code = "job_conflict"
 
 
+class UnfitResult(Problem):
+    """The result to assess is another server's, or nothing that JSON can say: send the server's own."""
+
+    status = HTTPStatus.CONFLICT
+    code = "unfit_result"
+
+
 class QueueFull(Problem):
     """Too many jobs wait: try again later."""
 

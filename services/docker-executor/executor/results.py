@@ -7,12 +7,21 @@ import json
 import os
 import re
 import stat
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from executor.problems import JobFailed
 
 _CHUNK = 1024 * 1024
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}[+-]\d{4}")
+_NOT_REPORTED = {
+    "lang": "",
+    "reportedAt": "0001-01-01T00:00:00Z",
+    "reportedVersion": "",
+    "reportedRevision": "",
+    "reportedBy": "",
+}
+_FOUND_BY_SCAN = ("freebsd", "raspbian")
 
 
 def collect(results_dir: str | os.PathLike[str], server: str, limit: int) -> str | None:
@@ -26,6 +35,24 @@ def collect(results_dir: str | os.PathLike[str], server: str, limit: int) -> str
     except OSError as error:
         raise JobFailed("result_invalid", f"The result cannot be read ({error.strerror}).") from error
     return None if raw is None else _strip(raw, server)
+
+
+def as_scanned(result: Mapping[str, Any]) -> str:
+    """Return a stored result as `vuls scan` wrote it, before any report, as JSON text. Raises ValueError.
+
+    `vuls report` takes a result for done in which a CVE has contents, but on some families it starts from the CVEs that
+    the scan found (detector/util.go: needToRefreshCve, reuseScannedCves).
+    """
+    cves = result.get("scannedCves")
+    kept = cves if result.get("family") in _FOUND_BY_SCAN and isinstance(cves, dict) else {}
+    found = {name: {**cve, "cveContents": {}} for name, cve in kept.items() if isinstance(cve, dict)}
+    try:
+        # Sorted, so that the same result is the same text whoever kept it.
+        return json.dumps(
+            {**result, **_NOT_REPORTED, "scannedCves": found}, separators=(",", ":"), sort_keys=True, allow_nan=False
+        )
+    except RecursionError as error:
+        raise ValueError("the result is nested too deeply") from error
 
 
 def _read(results_dir: str | os.PathLike[str], name: str, limit: int) -> bytes | None:

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
 
-from executor import disk, phases, targets
+from executor import containers, disk, phases, targets
 from executor.database import Database, DatabaseError, Facts
 from executor.engine import NOT_RUN_EXITS, SIGNAL_EXITS, Engine, EngineUnreachable, Observation
 from executor.feed import Feed
-from executor.jobs import Job, State, Step
+from executor.jobs import Job, Kind, State, Step
 from executor.problems import JobCancelled, JobFailed, JobLost
 from executor.results import collect
 from executor.settings import Settings
@@ -68,7 +68,8 @@ class Runner:
                 await self._prepare()
             if self.job.state is State.SCANNING:
                 await self._scan()
-            await self._report()
+            if self.job.state is State.REPORTING:
+                await self._report()
         except JobCancelled:
             # The container goes first: whoever reads "cancelled" may rely on nothing running any more.
             await self._clean_up(CANCEL_SECONDS)
@@ -89,18 +90,29 @@ class Runner:
             raise JobFailed("misconfigured", f"The targets file cannot be used: {error}.") from error
         if target is None:
             raise JobFailed("unknown_server", f"{self.job.server} was removed from this zone's targets.")
-        await asyncio.to_thread(self._place.prepare, self.job, target)
-        await self._ask(self._engine.create, self.job, Step.SCAN)
-        await self._move(State.SCANNING, phase=phases.FIRST[Step.SCAN])
+        given = await asyncio.to_thread(self._store.given, self.job.id)
+        await asyncio.to_thread(self._place.prepare, self.job, target, given)
+        if self.job.kind is Kind.ASSESS:
+            await self._begin(State.REPORTING, Step.REPORT)
+        else:
+            await self._begin(State.SCANNING, Step.SCAN)
+
+    async def _begin(self, state: State, step: Step) -> None:
+        # The database may be replaced at any time; the container keeps the one that was there when it was made.
+        database = await self._look_at_database() if step is Step.REPORT else None
+        await self._ask(self._engine.create, self.job, step)
+        await self._move(state, phase=phases.FIRST[step], database=database)
 
     async def _scan(self) -> None:
         if self.job.scan_exit is None:
-            await self._follow(Step.SCAN, self._settings.scan_timeout)
+            await self._follow(Step.SCAN, containers.scan_limit(self._settings, self.job))
+        if self.job.kind is Kind.CHECK:
+            await self._move(State.DONE, phase="finished")
+            await self._clean_up()
+            return
         await self._ask(self._engine.remove_job, self.job.id, Step.SCAN)
         await asyncio.to_thread(self._place.forget_key)
-        database = await self._look_at_database()  # it may be replaced at any time; the container keeps this one
-        await self._ask(self._engine.create, self.job, Step.REPORT)
-        await self._move(State.REPORTING, phase=phases.FIRST[Step.REPORT], database=database)
+        await self._begin(State.REPORTING, Step.REPORT)
 
     async def _look_at_database(self) -> Facts | None:
         """Return which database the report is about to read; None where that cannot be told."""

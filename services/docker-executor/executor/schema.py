@@ -1,11 +1,11 @@
 """What goes over the socket, strict to the character."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from executor.jobs import Job, ScanType, State
+from executor.jobs import Job, Kind, ScanType, State
 from executor.targets import ServerName
 
 JobId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -19,6 +19,40 @@ class ScanRequest(BaseModel):
     job_id: JobId
     server: ServerName
     scan_type: ScanType = ScanType.FAST
+
+
+class CheckRequest(BaseModel):
+    """Which server is to be checked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    job_id: JobId
+    server: ServerName
+
+
+class GivenResult(BaseModel):
+    """A result as Vuls wrote it, in the form of version 4, without the `config` of the scan host that it came from."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"not": {"required": ["config"]}})
+
+    version: Annotated[Literal[4], Field(alias="jsonVersion")]
+    server: Annotated[ServerName, Field(alias="serverName")]
+
+    @model_validator(mode="after")
+    def _without_config(self) -> Self:
+        if "config" in self.document():
+            raise ValueError("config must be left out: it holds addresses, users and key paths")
+        return self
+
+    def document(self) -> dict[str, Any]:
+        """Return all of it."""
+        return {**(self.model_extra or {}), "jsonVersion": self.version, "serverName": self.server}
+
+
+class AssessRequest(CheckRequest):
+    """A result to assess anew, and the server that it must be of."""
+
+    result: GivenResult
 
 
 class JobError(BaseModel):
@@ -39,6 +73,7 @@ class JobView(BaseModel):
     """A job as its caller sees it."""
 
     id: str
+    kind: Kind
     server: str
     scan_type: ScanType
     state: State
@@ -67,6 +102,7 @@ class JobView(BaseModel):
             database = JobDatabase(digest=job.database_digest, modified_at=job.database_modified_at)
         return cls(
             id=job.id,
+            kind=job.kind,
             server=job.server,
             scan_type=job.scan_type,
             state=job.state,

@@ -1,6 +1,7 @@
 """Jobs in SQLite: what must survive a restart. One process writes; its threads take turns."""
 
 import fcntl
+import hashlib
 import json
 import sqlite3
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from executor.database import Facts
-from executor.jobs import NEXT, Job, ScanType, State, Step
+from executor.jobs import NEXT, Job, Kind, ScanType, State, Step
 from executor.problems import JobConflict
 from executor.settings import ConfigurationError
 
@@ -43,6 +44,11 @@ CREATE INDEX jobs_by_state ON jobs (state, sequence);
     """
 ALTER TABLE jobs ADD COLUMN database_digest TEXT;
 ALTER TABLE jobs ADD COLUMN database_modified_at TEXT;
+""",
+    """
+ALTER TABLE jobs ADD COLUMN kind TEXT NOT NULL DEFAULT 'scan';
+ALTER TABLE jobs ADD COLUMN given_digest TEXT;
+ALTER TABLE jobs ADD COLUMN given BLOB;
 """,
 )
 """Step n brings the table from version n to n + 1; what a release has made is never changed."""
@@ -93,21 +99,34 @@ class Store:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def add(self, job_id: str, server: str, scan_type: ScanType, *, begun: bool = False) -> tuple[Job, bool]:
+    def add(
+        self,
+        job_id: str,
+        server: str,
+        scan_type: ScanType,
+        *,
+        kind: Kind = Kind.SCAN,
+        given: str | None = None,
+        begun: bool = False,
+    ) -> tuple[Job, bool]:
         """Store a new job, or return the one with this id and body; the flag says "new". Raises JobConflict.
 
-        With `begun` a new job has made its first move, as `move` to PREPARING would, in the same transaction.
+        `given` is the JSON text of the result to assess. With `begun` a new job has made its first move, as `move` to
+        PREPARING would, in the same transaction.
         """
         state, phase = (State.PREPARING, "preparing") if begun else (State.ACCEPTED, "queued")
+        digest = None if given is None else hashlib.sha256(given.encode()).hexdigest()
+        body = (kind, server, scan_type, digest)
+        blob = None if given is None else zlib.compress(given.encode(), level=1)
         with self._transaction() as db:
             if (known := _find(db, job_id)) is not None:
-                if (known.server, known.scan_type) != (server, scan_type):
-                    raise JobConflict(f"Job {job_id} exists with another server or scan type.")
+                if (known.kind, known.server, known.scan_type, known.given_digest) != body:
+                    raise JobConflict(f"Job {job_id} exists with another body.")
                 return known, False
             db.execute(
-                "INSERT INTO jobs (id, server, scan_type, state, phase, created_at, started_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (job_id, server, scan_type, state, phase, _now(), _now() if begun else None),
+                "INSERT INTO jobs (id, kind, server, scan_type, given_digest, given, state, phase, created_at,"
+                " started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (job_id, *body, blob, state, phase, _now(), _now() if begun else None),
             )
             return _get(db, job_id), True
 
@@ -118,9 +137,11 @@ class Store:
 
     def result(self, job_id: str) -> str | None:
         """Return the result's JSON text, or None while there is none."""
-        with self._lock:
-            row = self._db.execute("SELECT result FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        return zlib.decompress(row["result"]).decode() if row and row["result"] is not None else None
+        return self._text(job_id, "result")
+
+    def given(self, job_id: str) -> str | None:
+        """Return the JSON text of the result to assess, until the job has it in its directory."""
+        return self._text(job_id, "given")
 
     def unfinished(self) -> list[Job]:
         """Return every job that has not come to an end, oldest first."""
@@ -166,6 +187,8 @@ class Store:
             values["phase"] = phase
         if to is State.PREPARING:
             values["started_at"] = _now()
+        else:
+            values["given"] = None  # it lies in the job's directory by now, or is of no use any more
         if to.is_end:
             values["finished_at"] = _now()
         if error is not None:
@@ -198,6 +221,11 @@ class Store:
         """Forget the jobs that ended before `before`; return how many."""
         with self._transaction() as db:
             return db.execute("DELETE FROM jobs WHERE finished_at < ?", (before.isoformat(),)).rowcount
+
+    def _text(self, job_id: str, column: str) -> str | None:
+        with self._lock:
+            row = self._db.execute(f"SELECT {column} FROM jobs WHERE id = ?", (job_id,)).fetchone()  # noqa: S608
+        return zlib.decompress(row[column]).decode() if row and row[column] is not None else None
 
     def _write(self, job_id: str, values: dict[str, Any]) -> Job:
         with self._transaction() as db:
@@ -243,6 +271,7 @@ def _job(row: sqlite3.Row) -> Job:
         values[name] = datetime.fromisoformat(values[name]) if values[name] else None
     for name in ("scan_log", "report_log"):
         values[name] = tuple(json.loads(values[name]))
+    values["kind"] = Kind(values["kind"])
     values["scan_type"] = ScanType(values["scan_type"])
     values["state"] = State(values["state"])
     values["cancel_requested"] = bool(values["cancel_requested"])

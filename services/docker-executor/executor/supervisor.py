@@ -13,7 +13,7 @@ from executor import disk, targets
 from executor.database import Database
 from executor.engine import Engine, EngineUnreachable
 from executor.feed import Feed
-from executor.jobs import Job, ScanType, State
+from executor.jobs import Job, Kind, ScanType, State
 from executor.problems import DiskFull, Misconfigured, QueueFull, Stopping, UnknownJob, UnknownServer
 from executor.runner import Runner
 from executor.settings import Settings
@@ -59,7 +59,9 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def submit(self, job_id: str, server: str, scan_type: ScanType) -> tuple[Job, bool]:
+    def submit(
+        self, job_id: str, server: str, scan_type: ScanType, kind: Kind = Kind.SCAN, given: str | None = None
+    ) -> tuple[Job, bool]:
         """Store a job and start it when its turn comes; the flag says that it is new. Raises Problem."""
         if self._stopping:
             raise Stopping("The executor is being stopped.")
@@ -68,9 +70,9 @@ class Supervisor:
                 self._check(server)
             # A job whose turn it is begins as it is stored: a caller is never told no about one that runs later.
             at_once = len(self._runners) < self._settings.max_parallel and self._store.next_queued() is None
-            job, new = self._store.add(job_id, server, scan_type, begun=at_once)
+            job, new = self._store.add(job_id, server, scan_type, kind=kind, given=given, begun=at_once)
         if new:
-            log.info("job %s: accepted, %s of %s", job.id, scan_type, server)
+            log.info("job %s: accepted, %s (%s) of %s", job.id, kind, scan_type, server)
             if at_once:
                 self._launch(job)
             else:

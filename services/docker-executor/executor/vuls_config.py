@@ -11,6 +11,8 @@ JOB_DIR: Final = "/job"
 HOME: Final = "/home/vuls"
 NOBODY_GID: Final = 65534
 DETECTION_SECONDS: Final = 300
+CHECK_SECONDS: Final = 120
+"""What a check takes at most, as somebody waits for it."""
 
 _quote = json.dumps  # a JSON string is a TOML basic string
 
@@ -70,6 +72,17 @@ def scan_command(server: str, limit: int) -> list[str]:
         "-log-dir=/tmp",
         f"-timeout={min(DETECTION_SECONDS, scan_limit)}",
         f"-timeout-scan={scan_limit}",
+        server,
+    ]
+
+
+def check_command(server: str, limit: int) -> list[str]:
+    """Return the arguments of the check."""
+    return [
+        "configtest",
+        f"-config={CONFIG_DIR}/config.toml",
+        "-log-dir=/tmp",
+        f"-timeout={max(1, limit * 9 // 10)}",
         server,
     ]
 

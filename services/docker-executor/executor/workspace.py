@@ -6,10 +6,11 @@ Everything in it belongs to the containers' user, which is this process's own un
 
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 from executor import disk, vuls_config
-from executor.jobs import Job
+from executor.jobs import Job, Kind
 from executor.problems import JobFailed
 from executor.settings import Settings
 from executor.targets import Target
@@ -26,16 +27,10 @@ class Workspace:
         self.report_config = self.path / "report"
         self.results = self.path / "results"
 
-    def prepare(self, job: Job, target: Target) -> None:
-        """Write everything that the two containers will need. Raises JobFailed."""
+    def prepare(self, job: Job, target: Target, given: str | None = None) -> None:
+        """Write everything that the job's containers will need, `given` as Vuls's result. Raises JobFailed."""
         settings, name = self._settings, self._settings.database.name
-        try:
-            key, known_hosts = settings.ssh_key.read_bytes(), settings.known_hosts.read_bytes()
-        except OSError as error:
-            raise JobFailed(
-                "ssh_files_unreadable",
-                f"{error.filename} cannot be read ({error.strerror}). Run playbooks/scan_hosts.yml.",
-            ) from error
+        private = {} if job.kind is Kind.ASSESS else self._private(target)
         try:
             self.wipe()
             disk.check(settings)
@@ -44,11 +39,14 @@ class Workspace:
                 self._own(directory, 0o700, directory=True)
             self._write(self.passwd, vuls_config.passwd(settings.uid).encode(), 0o644)
             for directory, with_key in ((self.scan_config, True), (self.report_config, False)):
+                if with_key and not private:
+                    continue
                 text = vuls_config.config_toml(job.server, target, job.scan_type, name, with_key=with_key)
                 self._write(directory / "config.toml", text.encode())
-            self._write(self.scan_config / "ssh_config", vuls_config.ssh_config(target).encode())
-            self._write(self.scan_config / "known_hosts", known_hosts)
-            self._write(self.scan_config / "id", key)
+            for file, content in private.items():
+                self._write(self.scan_config / file, content)
+            if given is not None:
+                self._give(job.server, given)
         except OSError as error:
             if disk.is_full(error):
                 text = f"The job's files could not be written ({error.strerror}), so the scan was not started."
@@ -56,6 +54,24 @@ class Workspace:
             raise JobFailed(
                 "storage", f"The job's directory could not be written ({error.strerror}). Look at {self.path.parent}."
             ) from error
+
+    def _private(self, target: Target) -> dict[str, bytes]:
+        """Return what only a program that logs in may read. Raises JobFailed."""
+        settings = self._settings
+        try:
+            key, known_hosts = settings.ssh_key.read_bytes(), settings.known_hosts.read_bytes()
+        except OSError as error:
+            raise JobFailed(
+                "ssh_files_unreadable",
+                f"{error.filename} cannot be read ({error.strerror}). Run playbooks/scan_hosts.yml.",
+            ) from error
+        return {"ssh_config": vuls_config.ssh_config(target).encode(), "known_hosts": known_hosts, "id": key}
+
+    def _give(self, server: str, result: str) -> None:
+        """Write a result where and as `vuls scan` would."""
+        run = self.results / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S+0000")
+        self._own(run, 0o700, directory=True)
+        self._write(run / f"{server}.json", result.encode())
 
     def forget_key(self) -> None:
         """Remove what only the scan needed."""

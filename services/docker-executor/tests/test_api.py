@@ -61,7 +61,7 @@ async def test_the_key_may_be_given_once_only(client: httpx.AsyncClient) -> None
 async def test_an_accepted_job_is_described_whole(client: httpx.AsyncClient) -> None:
     job = await submit(client, "whole")
     assert set(job) == {
-        *("id", "server", "scan_type", "state", "phase", "created_at", "started_at", "finished_at"),
+        *("id", "kind", "server", "scan_type", "state", "phase", "created_at", "started_at", "finished_at"),
         *("scan_exit", "report_exit", "result", "log", "error", "database"),
     }
     assert (job["id"], job["server"], job["scan_type"]) == ("whole", "web-1", "fast")
@@ -259,6 +259,8 @@ async def test_the_description_tells_of_problem_documents_and_of_nothing_else(cl
     calls = {(method, path): call for path, methods in paths.items() for method, call in methods.items()}
     assert set(calls) == {
         ("post", "/scan"),
+        ("post", "/check"),
+        ("post", "/assess"),
         ("get", "/jobs/{job_id}"),
         ("delete", "/jobs/{job_id}"),
         ("get", "/jobs/{job_id}/events"),

@@ -1,5 +1,7 @@
+from dataclasses import replace
+
 from executor import containers
-from executor.jobs import Step
+from executor.jobs import Kind, Step
 from executor.settings import Settings
 from tests.test_workspace import a_job
 
@@ -55,3 +57,13 @@ def test_labels_name_the_job_the_step_and_the_executor(settings: Settings) -> No
     }
     test_stack = settings.model_copy(update={"stack": "test"})
     assert containers.labels(test_stack, "run-1", Step.SCAN)["vuls-live.stack"] == "test"
+
+
+def test_a_check_only_differs_from_a_scan_in_its_command(settings: Settings) -> None:
+    check = replace(a_job(), kind=Kind.CHECK)
+    scan_spec, check_spec = (containers.spec(settings, job, Step.SCAN) for job in (a_job(), check))
+    command = check_spec.pop("command")
+    assert (command[0], command[-1]) == ("configtest", "web-1")
+    assert scan_spec.pop("command")[0] == "scan"
+    assert check_spec == scan_spec
+    assert containers.scan_limit(settings, check) == 120 < containers.scan_limit(settings, a_job())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from executor.problems import JobFailed
-from executor.results import collect
+from executor.results import as_scanned, collect
 from tests.harness import RECORDINGS
 
 RUN = "2026-11-23T05-50-50+0000"
@@ -133,3 +133,26 @@ def test_two_hundred_megabytes_are_refused_without_being_held(tmp_path: Path) ->
         tracemalloc.stop()
     assert refused.value.code == "result_too_large"
     assert most < 100 * LIMIT
+
+
+def test_a_stored_result_becomes_what_the_scan_wrote() -> None:
+    (scanned,) = (RECORDINGS / "scan-ok" / "results").rglob("t1.json")
+    (reported,) = (RECORDINGS / "report-ok" / "results").rglob("t1.json")
+    before, after = (json.loads(path.read_text()) for path in (scanned, reported))
+    del before["config"], after["config"]
+    assert json.loads(as_scanned(after)) == before
+    assert as_scanned(after) == as_scanned(before)
+
+
+def test_what_a_scan_found_itself_is_kept_for_families_whose_report_starts_from_it() -> None:
+    cves = {
+        "CVE-1": {"cveID": "CVE-1", "affectedPackages": [{"name": "a"}], "cveContents": {"nvd": [{}]}},
+        "CVE-2": None,
+    }
+    for family, expected in (("freebsd", {"CVE-1": cves["CVE-1"] | {"cveContents": {}}}), ("debian", {}), (["x"], {})):  # type: ignore[operator]
+        assert json.loads(as_scanned({"family": family, "scannedCves": cves}))["scannedCves"] == expected
+
+
+def test_numbers_that_json_cannot_say_are_refused() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        as_scanned({"x": float("nan")})

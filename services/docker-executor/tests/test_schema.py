@@ -19,6 +19,8 @@ BASE = "http://executor"
 KEY = {"X-API-Key": API_KEY}
 CALLS = {
     "POST /scan": list(GenerationMode),
+    "POST /check": list(GenerationMode),
+    "POST /assess": list(GenerationMode),
     "GET /jobs/{job_id}": list(GenerationMode),
     "GET /jobs/{job_id}/events": list(GenerationMode),
     "DELETE /jobs/{job_id}": list(GenerationMode),

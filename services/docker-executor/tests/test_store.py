@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from executor.database import Facts
-from executor.jobs import NEXT, ScanType, State, Step
+from executor.jobs import NEXT, Kind, ScanType, State, Step
 from executor.problems import JobConflict
 from executor.settings import ConfigurationError
 from executor.store import MIGRATIONS, IllegalMove, Store
@@ -193,8 +193,26 @@ def test_a_table_of_the_first_release_is_brought_up_with_its_jobs(tmp_path: Path
     job = store.get("run-1")
     assert job is not None
     assert (job.state, job.database_digest, job.database_modified_at) == (State.SCANNING, None, None)
+    assert (job.kind, job.given_digest) == (Kind.SCAN, None)
+    assert store.add("run-1", "web-1", ScanType.FAST)[1] is False
     assert store.move("run-1", State.REPORTING).state is State.REPORTING
     store.close()
     again = Store(path)
     assert again._db.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
     again.close()
+
+
+def test_a_job_of_another_kind_or_about_another_result_is_another(store: Store) -> None:
+    store.add("run-1", "web-1", ScanType.FAST, kind=Kind.ASSESS, given="{}")
+    assert store.add("run-1", "web-1", ScanType.FAST, kind=Kind.ASSESS, given="{}")[1] is False
+    for kind, given in ((Kind.SCAN, None), (Kind.CHECK, None), (Kind.ASSESS, '{"a":1}')):
+        with pytest.raises(JobConflict):
+            store.add("run-1", "web-1", ScanType.FAST, kind=kind, given=given)
+
+
+def test_a_result_to_assess_is_kept_until_the_job_has_it(store: Store) -> None:
+    store.add("run-1", "web-1", ScanType.FAST, kind=Kind.ASSESS, given='{"x":"ü"}')
+    store.move("run-1", State.PREPARING)
+    assert store.given("run-1") == '{"x":"ü"}'
+    store.move("run-1", State.REPORTING)
+    assert store.given("run-1") is None

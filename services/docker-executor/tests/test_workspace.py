@@ -1,13 +1,15 @@
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from executor.jobs import Job, ScanType, State
+from executor.jobs import Job, Kind, ScanType, State
 from executor.problems import JobFailed
+from executor.results import collect
 from executor.settings import Settings
 from executor.targets import Target
 from executor.workspace import Workspace
@@ -154,3 +156,19 @@ def test_nothing_is_written_to_a_disk_with_too_little_room(workspace: Workspace,
         Workspace(demanding, "run-1").prepare(a_job(), TARGET)
     assert caught.value.code == "disk_full"
     assert not workspace.path.exists()
+
+
+def test_an_assessment_has_its_result_where_vuls_looks_and_no_key(workspace: Workspace, settings: Settings) -> None:
+    settings.ssh_key.unlink()
+    workspace.prepare(replace(a_job(), kind=Kind.ASSESS), TARGET, '{"serverName":"web-1"}')
+    (run,) = workspace.results.iterdir()
+    assert tree(workspace.path) == {
+        "passwd": ("0o644", settings.uid),
+        "report": ("0o700", settings.uid),
+        "report/config.toml": ("0o600", settings.uid),
+        "results": ("0o700", settings.uid),
+        f"results/{run.name}": ("0o700", settings.uid),
+        f"results/{run.name}/web-1.json": ("0o600", settings.uid),
+        "scan": ("0o700", settings.uid),
+    }
+    assert collect(workspace.results, "web-1", 1000) == '{"serverName":"web-1"}'

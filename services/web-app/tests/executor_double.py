@@ -33,6 +33,7 @@ class ExecutorDouble:
     cancelled: threading.Event = field(default_factory=threading.Event)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     submitted: list[dict[str, Any]] = field(default_factory=list)
+    called: list[str] = field(default_factory=list)  # the calls that brought them
     answers: list[Answer] = field(default_factory=list)  # given to the next requests instead of the usual
     keys: set[str] = field(default_factory=set)
     health: dict[str, Any] = field(default_factory=lambda: {"status": "ok"})
@@ -66,7 +67,8 @@ class ExecutorDouble:
     def answer(self, method: str, path: str, body: dict[str, Any]) -> Answer:
         if self.answers:
             return self.answers.pop(0)
-        if (method, path) == ("POST", "/scan"):
+        if method == "POST" and path in {"/scan", "/check", "/assess"}:
+            self.called.append(path)
             return self._submit(body)
         if (method, path) == ("GET", "/health"):
             return 200, self.health

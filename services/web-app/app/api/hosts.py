@@ -2,16 +2,19 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, BackgroundTasks, Path, Query
 
-from app.api.auth import Admin, User
+from app.api.announce import announce
+from app.api.auth import Admin, SignedIn, User
 from app.api.deps import Db, Limit, page
-from app.api.problems import conflict, invalid, not_found
-from app.api.schemas import HostFindings, HostShown, Id, NewHost, Page
-from app.db import findings, hosts
+from app.api.instance import CurrentInstance
+from app.api.problems import conflict, forbidden, invalid, not_found
+from app.api.schemas import HostFindings, HostShown, Id, NewHost, Page, RunShown
+from app.db import findings, hosts, runs
 from app.db.findings import FindingState, Place
 from app.db.groups import UnknownGroupError
 from app.db.standing import NEVER_SCANNED, standings
+from app.domain.status import HostRunKind
 
 router = APIRouter(prefix="/api/hosts", tags=["hosts"])
 HostId = Annotated[Id, Path()]
@@ -46,6 +49,36 @@ async def get_host(host_id: HostId, db: Db, user: User) -> dict[str, Any]:
     if host is None:
         raise not_found("host")
     return hosts.host_json(host) | (await db.run_sync(standings, [host.id]))[host.id]
+
+
+@router.post("/{host_id}/check", status_code=202, response_model=RunShown)
+async def check_host(
+    host_id: HostId, db: Db, user: User, instance: CurrentInstance, background: BackgroundTasks
+) -> dict[str, Any]:
+    """Queue a run that tries whether the host can be scanned. Accepted means stored, as for a scan."""
+    return await _queue(host_id, "check", db, user, instance, background)
+
+
+@router.post("/{host_id}/reassess", status_code=202, response_model=RunShown)
+async def reassess_host(
+    host_id: HostId, db: Db, user: User, instance: CurrentInstance, background: BackgroundTasks
+) -> dict[str, Any]:
+    """Queue a run that matches the packages of the host's last scan anew, without touching the host."""
+    return await _queue(host_id, "reassess", db, user, instance, background)
+
+
+async def _queue(
+    host_id: int, kind: HostRunKind, db: Db, user: SignedIn, instance: CurrentInstance, background: BackgroundTasks
+) -> dict[str, Any]:
+    host = await db.run_sync(hosts.get_host, user.access, host_id)
+    if host is None:
+        raise not_found("host")
+    if not user.access.may_operate(host.id):
+        raise forbidden("Viewers may look, not run or change. Ask an administrator for the operator role.")
+    run, event = await db.run_sync(runs.create_host_run, host, kind, user.access.name)
+    await db.commit()
+    await announce(event, db, instance, background)
+    return runs.run_json(run)
 
 
 @router.get("/{host_id}/findings", response_model=HostFindings)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from app.domain import names
 from app.domain.messages import ChangeCounts
 from app.domain.permissions import Role
-from app.domain.status import RunStatus, ScanType, Trigger
+from app.domain.status import RunKind, RunStatus, ScanType, Trigger
 from app.utils.passwords import MAX_LENGTH, MIN_LENGTH
 
 HostName = Annotated[str, Field(pattern=names.HOST)]
@@ -119,7 +119,7 @@ class NewHost(Body):
 
 
 class LatestRun(BaseModel):
-    """The run of a host that ended last, cancelled ones aside."""
+    """The run of a host that ended last; cancelled ones and checks aside, and a reassess that says nothing new."""
 
     run_id: int
     status: Literal["success", "failed"]
@@ -139,10 +139,14 @@ class Counts(BaseModel):
 
 
 class Assessment(BaseModel):
-    """What the last assessed scan of a host found. The latest run may be a later one that assessed nothing."""
+    """What the last assessed scan of a host found. The latest run may be a later one that assessed nothing.
+
+    `collected_at` is when its packages were collected: before `assessed_at` where they were assessed anew.
+    """
 
     scan_id: int
     assessed_at: datetime
+    collected_at: datetime
     demo: bool
     reboot_required: bool
     counts: Counts
@@ -193,6 +197,7 @@ class TaskChange(Body):
 class RunShown(BaseModel):
     """A run. `result_data` is exactly what its last event says.
 
+    `kind`: a scan, a check (whether the host can be scanned) or a reassess (packages of an earlier scan, matched anew).
     `phase` is how far it got; `percent` an estimate while it is started, null where the host has no earlier scans.
     """
 
@@ -201,6 +206,7 @@ class RunShown(BaseModel):
     task_name: str
     host_id: int
     host_name: str
+    kind: RunKind
     status: RunStatus
     trigger: Trigger
     attempt: int
@@ -306,6 +312,7 @@ class ScanShown(BaseModel):
     """What a run brought back. `reboot_required`: a newer kernel than the running one, `kernel`, is installed.
 
     `database` is what its packages were matched against; null where that is not known.
+    Where packages were assessed anew, `packages_from_scan_id` is the scan that collected them, at `collected_at`.
     """
 
     id: int
@@ -322,6 +329,8 @@ class ScanShown(BaseModel):
     reboot_required: bool
     package_count: int
     database: DatabaseShown | None
+    packages_from_scan_id: int | None
+    collected_at: datetime
     findings: list[ScanFindingShown]
     changes: ScanChanges | None
 

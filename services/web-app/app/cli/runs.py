@@ -1,23 +1,28 @@
 """`vulsctl run`: what runs, what ran, and an end to it."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy.orm import Session
 
 from app.cli.connection import transaction
 from app.cli.output import AsJson, answer, fail, table
 from app.cli.watch_lines import printable
-from app.db import run_log, runs
+from app.db import hosts, run_log, runs
 from app.db.events import load_event
+from app.db.models import Host
 from app.domain.permissions import Access, Role
 from app.domain.run_log import KEPT
+from app.domain.status import HostRunKind
 from app.utils.notification_service.publisher import publish_task_notification
 
 cli = typer.Typer(help="Runs: what is being scanned, what was, and an end to it.", no_args_is_help=True)
 
 RunId = Annotated[int, typer.Argument(help="The id that `vulsctl run list` shows.")]
 _EVERYTHING = Access(0, "vulsctl", Role.ADMIN, None)  # as far as this host's database role sees
-_COLUMNS = ("id", "task_name", "host_name", "status", "phase", "percent", "created_at", "finished_at")
+_COLUMNS = ("id", "kind", "task_name", "host_name", "status", "phase", "percent", "created_at", "finished_at")
+_QUEUED = ("id", "kind", "host_name", "status")
 _UNKNOWN = "`vulsctl run list` shows the last runs"
 
 
@@ -82,3 +87,43 @@ def cancel(run_id: RunId, as_json: AsJson = False) -> None:
         stored = load_event(session, event.id)
     publish_task_notification(stored)
     answer({"changed": True}, f"Run {run_id} of {run.host_name} is cancelled.", as_json=as_json)
+
+
+@cli.command()
+def check(host: Annotated[str, typer.Argument(help="The host's name.")], as_json: AsJson = False) -> None:
+    """Try whether a host can be scanned. Accepted means queued: `vulsctl run show` and `vulsctl watch` tell the end."""
+    _queue("check", as_json=as_json, host=host)
+
+
+@cli.command()
+def reassess(
+    host: Annotated[str | None, typer.Argument(help="The host's name.")] = None,
+    zone: Annotated[str | None, typer.Option(help="All hosts of a zone.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All hosts.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Match the packages of the last scans anew, with the database of now, without touching the hosts."""
+    if [host is not None, zone is not None, everything].count(True) != 1:
+        raise typer.BadParameter("name a host, or give either --zone or --all")
+    _queue("reassess", as_json=as_json, host=host, zone=zone)
+
+
+def _queue(kind: HostRunKind, *, as_json: bool, host: str | None = None, zone: str | None = None) -> None:
+    """Queue a run for one host, those of a zone or all, tell of them and print them."""
+    with transaction() as session:
+        chosen = _hosts(session, host, zone)
+        queued = [runs.create_host_run(session, one, kind, "vulsctl") for one in chosen]
+        rows = [runs.run_json(run) for run, _ in queued]
+    with transaction() as session:
+        stored = [load_event(session, event.id) for _, event in queued]
+    for event in stored:
+        publish_task_notification(event)
+    table(rows, _QUEUED, as_json=as_json)
+
+
+def _hosts(session: Session, host: str | None, zone: str | None) -> Sequence[Host]:
+    chosen = hosts.find_hosts(session, host, zone)
+    if not chosen:
+        what = f"called {host}" if host else f"in the zone {zone}" if zone else "at all"
+        fail(f"there is no host {what}", "the page and `GET /api/hosts` show those that there are")
+    return chosen

@@ -113,6 +113,8 @@ def _outcome(data: Mapping[str, Any]) -> str:
     """Return what a run found. A number is only said of an assessed host."""
     result = data.get("result_data") or {}
     reason = (result.get("reason") or {}).get("sentence", "")
+    if data.get("kind") == "check" and data.get("status") == "success":
+        return f": connection to {data.get('host_name')} works"
     match result.get("verdict"):
         case "assessed":
             return f": {_found(result)}"

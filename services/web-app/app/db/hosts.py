@@ -36,6 +36,16 @@ def get_host(session: Session, access: Access, host_id: int) -> Host | None:
     return session.scalar(query)
 
 
+def find_hosts(session: Session, name: str | None = None, zone: str | None = None) -> Sequence[Host]:
+    """Return the hosts of a name or a zone, or all, as this process's database role sees them, lowest id first."""
+    query = select(Host).order_by(Host.id)
+    if name is not None:
+        query = query.where(Host.name == name)
+    if zone is not None:
+        query = query.where(Host.zone == zone)
+    return session.scalars(query).all()
+
+
 def create_host(
     session: Session, *, name: str, address: str, port: int, zone: str, groups: Collection[str] = ()
 ) -> Host:

@@ -162,6 +162,7 @@ class Run(Base):
     """One scan of one host: asked for, leased by a worker, ended. The truth that events tell of.
 
     `status` is queued, started, success, failed or cancelled. `result_data` is exactly what the run's last event says.
+    `kind` is scan, check (whether it could be scanned) or reassess (the packages of an earlier scan, matched anew).
     """
 
     __tablename__ = "run"
@@ -176,6 +177,12 @@ class Run(Base):
             text("finished_at DESC"),
             postgresql_where=text("status IN ('success', 'failed')"),
         ),
+        Index(
+            "run_reassessed",
+            "host_id",
+            text("finished_at DESC"),
+            postgresql_where=text("kind = 'reassess' AND status = 'success'"),
+        ),
         Index("run_open", "id", postgresql_where=text("status IN ('queued', 'started')")),
         Index(
             "run_with_phases", "host_id", text("finished_at DESC"), postgresql_where=text("phase_seconds IS NOT NULL")
@@ -186,6 +193,7 @@ class Run(Base):
     task_name: Mapped[str]
     host_id: Mapped[int] = mapped_column(ForeignKey("host.id", ondelete="CASCADE"), index=True)
     zone: Mapped[str]
+    kind: Mapped[str] = mapped_column(default="scan", server_default="scan")
     scan_type: Mapped[str]
     status: Mapped[str] = mapped_column(default="queued")
     trigger: Mapped[str]  # manual, schedule, adhoc
@@ -229,6 +237,7 @@ class Scan(Base):
     """What a run brought back: the verdict and Vuls' result without its `config`.
 
     `counts` by severity are there exactly when it is assessed; a severity that was not found may be missing.
+    Packages that an earlier scan collected have its id and its time, those of its own have neither.
     """
 
     __tablename__ = "scan"
@@ -251,6 +260,8 @@ class Scan(Base):
     package_count: Mapped[int]
     database_digest: Mapped[str | None]  # of the vulnerability database that its packages were matched against
     database_modified_at: Mapped[datetime | None]
+    packages_from_scan_id: Mapped[int | None]
+    collected_at: Mapped[datetime | None]
     result: Mapped[dict[str, Any]] = mapped_column(deferred=True)  # megabytes, read only by those who ask for it
 
 

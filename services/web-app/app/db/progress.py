@@ -25,10 +25,15 @@ def note_progress(session: Session, run: Run, phase: str, percent: int | None) -
 
 
 def earlier_seconds(session: Session, run: Run) -> dict[str, float]:
-    """Return how long the phases took in the last good scans of the run's host, of its kind; empty without any."""
+    """Return how long the phases took in the last good runs like this one on its host; empty without any."""
     query = (
         select(Run.phase_seconds)
-        .where(Run.host_id == run.host_id, Run.phase_seconds.is_not(None), Run.scan_type == run.scan_type)
+        .where(
+            Run.host_id == run.host_id,
+            Run.phase_seconds.is_not(None),
+            Run.scan_type == run.scan_type,
+            Run.kind == run.kind,
+        )
         .order_by(Run.finished_at.desc())
         .limit(_EARLIER)
     )

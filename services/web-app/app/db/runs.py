@@ -5,7 +5,7 @@ nothing and say so. So a job that is delivered twice, an attempt whose lease was
 finish a run that is finished.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,8 +19,10 @@ from app.db.hosts import visible
 from app.db.models import Event, Host, Run, ScheduledTask
 from app.domain.envelope import TASK_UPDATE, task_update_data
 from app.domain.permissions import Access
-from app.domain.status import FINISHED_STATUSES, OPEN_STATUSES, RunStatus, ScanType, Trigger
+from app.domain.status import FINISHED_STATUSES, OPEN_STATUSES, HostRunKind, RunStatus, ScanType, Trigger
 from app.domain.times import wire_time
+
+_HOST_RUN_NAMES: dict[HostRunKind, str] = {"check": "Test connection of {host}", "reassess": "Assess {host} again"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,10 @@ class Claim:
 
 def _record(session: Session, run: Run, at: datetime) -> Event:
     data = task_update_data(run.task_id, run.id, run.status, run.task_name, run.result_data, at)
-    return record_event(session, TASK_UPDATE, run.host_id, data | {"host_id": run.host_id, "host_name": run.host.name})
+    data |= {"host_id": run.host_id, "host_name": run.host.name}
+    if run.kind != "scan":
+        data["kind"] = run.kind
+    return record_event(session, TASK_UPDATE, run.host_id, data)
 
 
 def _now(session: Session) -> datetime:
@@ -78,9 +83,28 @@ def create_run(
         "trigger": trigger,
         "requested_by": requested_by,
         "scheduled_for": scheduled_for,
-        "result_data": {},
     }
-    insertion = insert(Run).values(**values).on_conflict_do_nothing(index_elements=[Run.id]).returning(Run.id)
+    return _insert(session, values)
+
+
+def create_host_run(session: Session, host: Host, kind: HostRunKind, requested_by: str) -> tuple[Run, Event]:
+    """Queue a run that belongs to no task; the scheduler sends the job."""
+    values = {
+        "task_name": _HOST_RUN_NAMES[kind].format(host=host.name),
+        "host_id": host.id,
+        "zone": host.zone,
+        "kind": kind,
+        "scan_type": "fast",
+        "trigger": "manual",
+        "requested_by": requested_by,
+    }
+    return _insert(session, values)
+
+
+def _insert(session: Session, values: Mapping[str, Any]) -> tuple[Run, Event]:
+    insertion = (
+        insert(Run).values(**values, result_data={}).on_conflict_do_nothing(index_elements=[Run.id]).returning(Run.id)
+    )
     run_id = None
     while run_id is None:  # the sequence has come to an id that an ad-hoc run was given: take the next one
         run_id = session.scalar(insertion)
@@ -303,6 +327,7 @@ def run_json(run: Run) -> dict[str, Any]:
         "task_name": run.task_name,
         "host_id": run.host_id,
         "host_name": run.host_name,
+        "kind": run.kind,
         "status": run.status,
         "trigger": run.trigger,
         "attempt": run.attempt,

@@ -1,12 +1,13 @@
 """What scans brought back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Double, Text, case, column, func, insert, literal, select
+from sqlalchemy import BigInteger, Double, Select, Text, case, column, func, insert, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from app.db.findings import changes_of, finding_json, lock_findings, note_changes, record_changes
 from app.db.hosts import visible
@@ -14,17 +15,46 @@ from app.db.models import Event, Finding, Host, Run, Scan
 from app.db.runs import finish_run
 from app.db.scan_hosts import database_json
 from app.domain.difference import Change, Changed, summary
+from app.domain.envelope import event_time
 from app.domain.permissions import Access
 from app.domain.severity import Severity
 from app.domain.times import wire_time
-from app.domain.verdict import Verdict
+from app.domain.verdict import Verdict, failed
 from app.domain.vuls_result import FoundCve, without_config
 
+_NEWER_SCAN = (
+    "A newer scan of {host} was stored while the packages of an earlier one were assessed again, and it counts. Nothing"
+    " is to be done."
+)
 
-def store_scan(session: Session, run: Run, verdict: Verdict, document: Mapping[str, Any]) -> tuple[Scan, list[Changed]]:
+
+@dataclass(frozen=True, slots=True)
+class Packages:
+    """What a scan collected, to be assessed anew."""
+
+    scan_id: int
+    collected_at: datetime
+    document: dict[str, Any]
+
+
+def collected_packages(session: Session, host_id: int) -> Packages | None:
+    """Return what the host's last usable scan collected; None where it has none."""
+    scan = session.scalar(_collected(host_id).options(undefer(Scan.result)))
+    return None if scan is None else Packages(scan.id, scan.created_at, scan.result)
+
+
+def _collected(host_id: int) -> Select[Scan]:
+    own = select(Scan).where(Scan.host_id == host_id, Scan.packages_from_scan_id.is_(None))
+    return own.order_by(Scan.id.desc()).limit(1)
+
+
+def store_scan(
+    session: Session, run: Run, verdict: Verdict, document: Mapping[str, Any], packages: Packages | None = None
+) -> tuple[Scan, list[Changed]]:
     """Add a usable scan and its findings to the caller's transaction; return it and what it changed on the host.
 
     Until the transaction ends no other scan of the host is stored: each is compared with the one before it.
+    `packages` are those of an earlier scan that were assessed anew.
     """
     result = verdict.result
     if result is None:
@@ -45,6 +75,8 @@ def store_scan(session: Session, run: Run, verdict: Verdict, document: Mapping[s
         package_count=result.package_count,
         database_digest=None if verdict.database is None else verdict.database.digest,
         database_modified_at=None if verdict.database is None else verdict.database.modified_at,
+        packages_from_scan_id=None if packages is None else packages.scan_id,
+        collected_at=None if packages is None else packages.collected_at,
         result=without_config(document),
     )
     session.add(scan)
@@ -62,17 +94,28 @@ def end_run(
     verdict: Verdict,
     document: Mapping[str, Any] | None,
     phase_seconds: dict[str, float] | None = None,
+    packages: Packages | None = None,
 ) -> list[Event]:
     """End a claimed run with what it brought back; return the events of that.
 
     Empty when it is the claimant's no longer: the caller then rolls back what was stored for it. Later scans of the
-    host are compared with the `phase_seconds` of one that succeeded.
+    host are compared with the `phase_seconds` of one that succeeded. `packages` are those of an earlier scan that were
+    assessed anew; where a newer scan has been stored meanwhile they count no more.
     """
     scan, changes = None, list[Changed]()
+    if packages is not None:
+        lock_findings(session, run.host_id)
+        newest = session.scalar(_collected(run.host_id))
+        if newest is not None and newest.id != packages.scan_id:
+            verdict = failed("newer_scan", _NEWER_SCAN.format(host=run.host.name))
     if verdict.result is not None and document is not None:
-        scan, changes = store_scan(session, run, verdict, document)
+        scan, changes = store_scan(session, run, verdict, document, packages)
     comparable = phase_seconds or None if verdict.status == "success" else None
     result_data = verdict.result_data(None if scan is None else scan.id)
+    if run.kind != "scan":
+        result_data["kind"] = run.kind
+    if packages is not None:
+        result_data["collected_at"] = event_time(packages.collected_at)
     ended = finish_run(session, run, verdict.status, result_data, comparable)
     if ended is None:
         return []
@@ -137,6 +180,8 @@ def scan_json(session: Session, scan: Scan) -> dict[str, Any]:
         "reboot_required": scan.reboot_required,
         "package_count": scan.package_count,
         "database": database_json(scan.database_digest, scan.database_modified_at),
+        "packages_from_scan_id": scan.packages_from_scan_id,
+        "collected_at": wire_time(scan.collected_at or scan.created_at),
         "findings": [_finding_of_scan(one, changes.get(one.cve_id)) for one in findings_of(session, scan.id)],
         "changes": None if compared is None else _changes_json(session, *compared),
     }

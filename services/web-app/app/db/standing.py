@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, func, select, text, true
 from sqlalchemy.orm import Session
@@ -21,54 +21,99 @@ def standings(session: Session, host_ids: Collection[int]) -> dict[int, dict[str
     """Return what HTTP bodies say of how each of these hosts stands.
 
     The two parts may be of different scans: a host that cannot be reached any more keeps what was found last, and its
-    latest run says that it failed.
+    latest run says that it failed. Connection tests say nothing here. Packages that were assessed anew only say more
+    than the latest scan where that one brought packages: no new database makes a host reachable.
     """
     run = (
         select(Run.id, Run.status, Run.finished_at, Run.result_data)
-        .where(Run.host_id == Host.id, text("run.status IN ('success', 'failed')"))  # as its index says it
+        # The first two conditions as their index says them.
+        .where(Run.host_id == Host.id, text("run.status IN ('success', 'failed')"), Run.kind == "scan")
         .order_by(Run.finished_at.desc())
         .limit(1)
         .lateral("latest")
     )
+    again = (
+        select(Run.id, Run.status, Run.finished_at, Run.result_data)
+        .where(Run.host_id == Host.id, text("run.kind = 'reassess' AND run.status = 'success'"))  # the same
+        .order_by(Run.finished_at.desc())
+        .limit(1)
+        .lateral("again")
+    )
     scan = (
-        select(Scan.id, Scan.created_at, Scan.demo, Scan.reboot_required, Scan.counts)
+        select(
+            Scan.id,
+            Scan.created_at,
+            func.coalesce(Scan.collected_at, Scan.created_at).label("collected_at"),
+            Scan.demo,
+            Scan.reboot_required,
+            Scan.counts,
+        )
         .where(Scan.host_id == Host.id, text("scan.verdict = 'assessed'"))
         .order_by(Scan.id.desc())
         .limit(1)
         .lateral("assessment")
     )
-    query = select(Host.id, run, scan).select_from(Host).outerjoin(run, true()).outerjoin(scan, true())
+    tables = select(Host.id, run, again, scan).select_from(Host)
+    query = tables.outerjoin(run, true()).outerjoin(again, true()).outerjoin(scan, true())
     rows = session.execute(query.where(Host.id == one_of(host_ids, BigInteger))).all()
-    uncounted = _counts(session, [scan_id for *_, scan_id, _, _, _, counts in rows if scan_id and counts is None])
+    uncounted = _counts(session, [row[9] for row in rows if row[9] is not None and row[14] is None])
     return {
         host_id: {
-            "latest": _latest(run_id, status, finished_at, result),
-            "assessment": None
-            if scan_id is None
-            else {
-                "scan_id": scan_id,
-                "assessed_at": wire_time(created_at),
-                "demo": demo,
-                "reboot_required": reboot_required,
-                "counts": _by_severity(counts or uncounted.get(scan_id)),
-            },
+            "latest": _later(_Ended(*first), _Ended(*second)),
+            "assessment": None if assessment[0] is None else _assessment(*assessment, uncounted=uncounted),
         }
-        for host_id, run_id, status, finished_at, result, scan_id, created_at, demo, reboot_required, counts in rows
+        for host_id, first, second, assessment in ((row[0], row[1:5], row[5:9], row[9:15]) for row in rows)
     }
 
 
-def _latest(
-    run_id: int | None, status: str, finished_at: datetime | None, result: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    if run_id is None or finished_at is None:
+class _Ended(NamedTuple):
+    """A run that has ended, or nothing but None."""
+
+    run_id: int | None
+    status: str | None
+    finished_at: datetime | None
+    result: Mapping[str, Any] | None
+
+
+def _later(scan: _Ended, again: _Ended) -> dict[str, Any] | None:
+    """Return the latest scan, or the later re-assessment where the scan brought packages."""
+    if scan.finished_at is None:
+        return _latest(again)
+    counts = scan.status == "success" and again.finished_at is not None and again.finished_at > scan.finished_at
+    return _latest(again if counts else scan)
+
+
+def _latest(ended: _Ended) -> dict[str, Any] | None:
+    if ended.run_id is None or ended.finished_at is None:
         return None
+    result = ended.result or {}
     verdict, reason = result.get("verdict"), result.get("reason")
     return {
-        "run_id": run_id,
-        "status": status,
-        "finished_at": wire_time(finished_at),
+        "run_id": ended.run_id,
+        "status": ended.status,
+        "finished_at": wire_time(ended.finished_at),
         "verdict": verdict if verdict in _VERDICTS else None,
         "reason": reason if isinstance(reason, Mapping) else None,
+    }
+
+
+def _assessment(
+    scan_id: int,
+    assessed_at: datetime,
+    collected_at: datetime,
+    demo: bool,
+    reboot_required: bool,
+    counts: object,
+    *,
+    uncounted: Mapping[int, object],
+) -> dict[str, Any]:
+    return {
+        "scan_id": scan_id,
+        "assessed_at": wire_time(assessed_at),
+        "collected_at": wire_time(collected_at),
+        "demo": demo,
+        "reboot_required": reboot_required,
+        "counts": _by_severity(counts or uncounted.get(scan_id)),
     }
 
 

@@ -49,10 +49,12 @@ class ResultData(Open):
     unknown: Found | None = None
     reason: Reason | None = None
     demo: bool = False
+    kind: str | None = None
+    collected_at: Timestamp | None = None
 
 
 class TaskUpdateData(Open):
-    """The six fields that are always there, and the host where there is one."""
+    """The six fields that are always there, the host where there is one, and `kind` where the run is no scan."""
 
     task_id: int
     task_run_id: int
@@ -62,6 +64,7 @@ class TaskUpdateData(Open):
     timestamp: Timestamp
     host_id: int | None = None
     host_name: str | None = None
+    kind: Literal["scan", "check", "reassess"] = "scan"
 
 
 class TaskUpdate(Message):

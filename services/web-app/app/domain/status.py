@@ -4,6 +4,8 @@ from typing import Literal, get_args
 
 RunStatus = Literal["queued", "started", "success", "failed", "cancelled"]
 Trigger = Literal["manual", "schedule", "adhoc"]
+RunKind = Literal["scan", "check", "reassess"]
+HostRunKind = Literal["check", "reassess"]  # those that a host is enough for
 ScanType = Literal["fast", "fast-root", "deep"]
 
 RUN_STATUSES: frozenset[str] = frozenset(get_args(RunStatus))

@@ -5,6 +5,8 @@
 | success | assessed     | numbers; the severities add up to the total  |
 | success | not_assessed | null: packages collected but not matched     |
 | failed  | failed       | null: no usable scan                         |
+
+A connection test that worked has no verdict: it says nothing about vulnerabilities.
 """
 
 import re
@@ -60,9 +62,12 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome of a run. `counts` is there exactly when it is `assessed`, `reason` when it is not."""
+    """The outcome of a run. `counts` is there exactly when it is `assessed`, `reason` when it is not.
 
-    verdict: Literal["assessed", "not_assessed", "failed"]
+    Without a verdict it is that of a connection test that worked.
+    """
+
+    verdict: Literal["assessed", "not_assessed", "failed"] | None
     counts: Mapping[Severity, int] | None = None
     reason: Reason | None = None
     demo: bool = False
@@ -76,6 +81,8 @@ class Verdict:
 
     def result_data(self, scan_id: int | None) -> dict[str, Any]:
         """Return what the run and its event say."""
+        if self.verdict is None:
+            return {}
         data: dict[str, Any] = {
             "scan_id": scan_id,
             "verdict": self.verdict,
@@ -218,7 +225,7 @@ def judge(
     could not run them to the end, and goes before anything the log says. `database` is what the report was given;
     None where there was none, or where that is not known.
     """
-    text = "\n".join(log).replace("\\n", "\n").replace('\\"', '"')
+    text = _unescaped(log)
     if result is None:
         return Verdict("failed", reason=error or _why_no_result(scan_exit, text, host))
     try:
@@ -234,6 +241,23 @@ def judge(
         return Verdict("not_assessed", reason=reason, demo=read.demo, result=read, database=database)
     counts = Counter(finding.severity for finding in read.findings)
     return Verdict("assessed", counts=counts, demo=read.demo, result=read, database=database)
+
+
+def judge_check(exit_status: int | None, log: Sequence[str], error: Reason | None, host: str) -> Verdict:
+    """Return what a connection test is worth; the parameters are as those of `judge`."""
+    if error is None and exit_status == 0:
+        return Verdict(None)
+    explained = error or _explain(_SCAN_RULES, _unescaped(log), host)
+    return Verdict("failed", reason=explained or _check_failed(exit_status, host))
+
+
+def _check_failed(exit_status: int | None, host: str) -> Reason:
+    return Reason("check_failed", f"{host} cannot be scanned (exit status {exit_status}). {_MORE}")
+
+
+def _unescaped(log: Sequence[str]) -> str:
+    """Return what was said, without the escapes of Go's logger."""
+    return "\n".join(log).replace("\\n", "\n").replace('\\"', '"')
 
 
 def _unreadable(bad: BadResultError, host: str) -> Verdict:

@@ -3,14 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import httpx
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from app.domain.backoff import delays
-from app.domain.status import ScanType
 
 logger = logging.getLogger(__name__)
 
@@ -131,25 +130,25 @@ class ExecutorClient:
 
     def run(
         self,
-        job_id: str,
-        server: str,
-        scan_type: ScanType,
+        path: str,
+        request: Mapping[str, Any],
         deadline: float,
         given_up: threading.Event,
         on_look: Callable[[Job], None] = lambda _: None,
     ) -> Job:
         """Run a job to its end and return it. The same id with the same request joins the job that is there.
 
-        `deadline` is in seconds from now. Setting `given_up` ends the job within a second or so. `on_look` gets the job
-        each time it was looked at; it must not wait.
+        `path` is the call that makes such jobs, `request` its body. `deadline` is in seconds from now. Setting
+        `given_up` ends the job within a second or so. `on_look` gets the job each time it was looked at; it must not
+        wait.
 
         Raises:
             ExecutorError: no scan; one of its kinds says why.
         """
         ends_at = time.monotonic() + deadline
-        request = {"job_id": job_id, "server": server, "scan_type": scan_type}
+        job_id = request["job_id"]
         try:
-            job = self._patiently(lambda: self._submit(request), ends_at, given_up)
+            job = self._patiently(lambda: self._submit(path, request), ends_at, given_up)
         except ScanGivenUp:
             self.cancel(job_id)  # it may have come there although no answer came back
             raise
@@ -157,7 +156,7 @@ class ExecutorClient:
         try:
             while not job.has_ended:
                 self._wait(self._poll_interval, ends_at, given_up)
-                job = self._patiently(lambda: self._look(job_id) or self._submit(request), ends_at, given_up)
+                job = self._patiently(lambda: self._look(job_id) or self._submit(path, request), ends_at, given_up)
                 on_look(job)
         except ExecutorError:
             self.cancel(job_id)  # the run will be told as ended: nothing of it may go on at the target
@@ -191,8 +190,8 @@ class ExecutorClient:
             time.sleep(delay)
         logger.warning("Could not cancel executor job %s: %s", job_id, problem)
 
-    def _submit(self, request: dict[str, str]) -> Job:
-        response = self._http.post("/scan", json=request)
+    def _submit(self, path: str, request: Mapping[str, Any]) -> Job:
+        response = self._http.post(path, json=request)
         if response.is_success:
             return _read(response)
         code, detail = _problem(response)

@@ -64,6 +64,7 @@ export class FindingsDialog {
             : el("div", { class: "result-line" }, badges(run.result_data), scan.demo && demoTag()),
           scan.database && el("p", { class: "quiet" }, "Matched against the vulnerability database of ", timeElement(scan.database.modified_at), "."),
           scan.reboot_required && el("p", {}, `A newer kernel than the running ${scan.kernel} is installed: the host waits for a reboot.`),
+          typeof scan.packages_from_scan_id === "number" && el("p", { "data-collected": "" }, "Packages as they were ", timeElement(scan.collected_at), ", assessed again."),
           scan.changes && changesView(scan.changes),
           scan.findings.length > 0 && findingsTable(scan.findings),
           fixed.length > 0 && el("h3", {}, "Fixed since the last assessed scan"),

@@ -17,6 +17,8 @@
  * @property {number | null} [unknown]
  * @property {Reason | null} [reason]
  * @property {boolean} [demo]  true when the counts come from the demo database
+ * @property {string} [kind]  of a run that is no scan: check, reassess
+ * @property {string | null} [collected_at]  when the packages were collected that were assessed anew; UTC, without a zone
  *
  * @typedef {object} TaskUpdate
  * @property {number} task_id
@@ -27,6 +29,7 @@
  * @property {string} timestamp  UTC, without a zone
  * @property {number | null} [host_id]
  * @property {string | null} [host_name]
+ * @property {"scan" | "check" | "reassess"} [kind]  absent: scan
  *
  * @typedef {object} TaskProgress
  * @property {number} task_id

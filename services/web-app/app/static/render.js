@@ -16,6 +16,7 @@ import { outcome, phaseInWords } from "./verdict.js";
  * @typedef {object} Doing
  * @property {ReadonlySet<number>} starting  tasks whose run was asked for and not yet answered
  * @property {ReadonlySet<number>} cancelling  runs whose end was asked for and not yet answered
+ * @property {ReadonlySet<string>} asking  what was asked for a host and not yet answered, as `askingKey` names it
  * @property {RunLogs} logs
  */
 
@@ -25,9 +26,9 @@ import { outcome, phaseInWords } from "./verdict.js";
  * @param {Overview} state
  * @param {Doing} doing
  */
-export function render(state, { starting, cancelling, logs }) {
+export function render(state, { starting, cancelling, asking, logs }) {
   renderUser(state);
-  renderTasks(state, starting);
+  renderTasks(state, starting, asking);
   renderRunning(state, cancelling, logs);
   fill("recent", state.recent, (run) => ({ key: String(run.id), sign: run, make: () => recentRow(run) }));
   fill("scan-hosts", state.scan_hosts, (host) => ({
@@ -49,9 +50,11 @@ function renderUser({ user }) {
 /**
  * @param {Overview} state
  * @param {ReadonlySet<number>} starting
+ * @param {ReadonlySet<string>} asking
  */
-function renderTasks(state, starting) {
+function renderTasks(state, starting, asking) {
   const active = new Set(state.running.map((run) => run.task_id));
+  const open = new Set(state.running.map((run) => askingKey(run.kind ?? "scan", run.host_id)));
   const viewer = state.user.role === "viewer";
   need("tasks-empty", HTMLElement).textContent = viewer
     ? "No task scans a host that you may see. Ask an administrator for access to a group of hosts."
@@ -60,7 +63,8 @@ function renderTasks(state, starting) {
       : "No task yet. Create one with “New task”.";
   fill("tasks", state.tasks, (task) => {
     const button = viewer ? "viewer" : starting.has(task.id) ? "starting" : active.has(task.id) ? "running" : "ready";
-    return { key: String(task.id), sign: [task, button], make: () => taskRow(task, button) };
+    const busy = HOST_ACTIONS.map(({ kind }) => askingKey(kind, task.host_id)).map((key) => asking.has(key) || open.has(key));
+    return { key: String(task.id), sign: [task, button, busy], make: () => taskRow(task, button, busy) };
   });
 }
 
@@ -84,8 +88,9 @@ function fill(id, items, view) {
 /**
  * @param {Task} task
  * @param {"viewer" | "starting" | "running" | "ready"} button
+ * @param {readonly boolean[]} busy which of the host's actions are under way
  */
-function taskRow(task, button) {
+function taskRow(task, button, busy) {
   const zone = task.cron ? el("span", { class: "quiet zone" }, task.timezone) : null;
   const last = task.last_run;
   return el(
@@ -101,7 +106,7 @@ function taskRow(task, button) {
       last ? resultView(last.status, last.result_data) : el("span", { class: "quiet" }, "Not run yet"),
       last?.finished_at && el("span", { class: "quiet" }, timeElement(last.finished_at)),
     ),
-    cell("", "action", runButton(task, button)),
+    cell("", "action", el("div", { class: "task-actions" }, runButton(task, button), ...(button === "viewer" ? [] : hostButtons(task, busy)))),
   );
 }
 
@@ -137,6 +142,43 @@ function runButton(task, state) {
     words,
     el("span", { class: "visually-hidden" }, ` ${task.name}`),
     reason && el("span", { class: "visually-hidden" }, `. ${reason}`),
+  );
+}
+
+/** What can be asked for a host, besides a scan. */
+const HOST_ACTIONS = /** @type {const} */ ([
+  { kind: "check", words: "Test connection", title: "Try whether the host can be scanned, without scanning it." },
+  { kind: "reassess", words: "Assess again", title: "Match the packages of the last scan with the vulnerability database of now." },
+]);
+
+/**
+ * How something that was asked for a host is named in `Doing.asking`.
+ *
+ * @param {string} kind
+ * @param {number} hostId
+ */
+export function askingKey(kind, hostId) {
+  return `${kind} ${hostId}`;
+}
+
+/**
+ * @param {Task} task
+ * @param {readonly boolean[]} busy
+ */
+function hostButtons(task, busy) {
+  return HOST_ACTIONS.map(({ kind, words, title }, place) =>
+    el(
+      "button",
+      {
+        class: "button quiet-button",
+        type: "button",
+        "data-action": kind,
+        "aria-disabled": busy[place] ? "true" : null,
+        title: busy[place] ? "This is under way." : title,
+      },
+      words,
+      el("span", { class: "visually-hidden" }, ` (${task.name}, host ${task.host_name})${busy[place] ? ". This is under way." : ""}`),
+    ),
   );
 }
 

@@ -10,6 +10,7 @@ import { counts, explanation, headline, outcome } from "./verdict.js";
 const LOOKS = {
   clean: { icon: "ok", tone: "good" },
   found: { icon: "found", tone: "bad" },
+  works: { icon: "ok", tone: "good" },
   not_assessed: { icon: "unsure", tone: "warn" },
   failed: { icon: "failed", tone: "bad" },
   cancelled: { icon: "info", tone: "calm" },

@@ -7,7 +7,7 @@ import { el, need, tick } from "./dom.js";
 import { Feed } from "./feed.js";
 import { FindingsDialog } from "./findings.js";
 import { Refresher } from "./refresh.js";
-import { render } from "./render.js";
+import { askingKey, render } from "./render.js";
 import { RunLogs } from "./run_log.js";
 import { isDigest, isFinal, isFindingsChanged, isRunEvent, isTaskUpdate, reduce } from "./state.js";
 import { TaskForm } from "./task_form.js";
@@ -30,8 +30,10 @@ let state = JSON.parse(need("state", HTMLScriptElement).text);
 const starting = new Set();
 /** @type {Set<number>} */
 const cancelling = new Set();
+/** @type {Set<string>} */
+const asking = new Set();
 const logs = new RunLogs();
-const doing = { starting, cancelling, logs };
+const doing = { starting, cancelling, asking, logs };
 let tasksLoadedAt = Date.now();
 let scanHostsLoadedAt = Date.now();
 /** What happens while everything is asked for anew: the answer may be older. @type {Action[] | null} */
@@ -117,6 +119,31 @@ async function run(taskId) {
   }
 }
 
+/**
+ * Ask for something other than a scan of a task's host.
+ *
+ * @param {"check" | "reassess"} kind
+ * @param {number} taskId
+ */
+async function ask(kind, taskId) {
+  const task = state.tasks.find((one) => one.id === taskId);
+  if (!task) return;
+  const key = askingKey(kind, task.host_id);
+  if (asking.has(key)) return;
+  asking.add(key);
+  render(state, doing);
+  try {
+    const accepted = await post(`/api/hosts/${task.host_id}/${kind}`);
+    asking.delete(key);
+    dispatch({ type: "run_accepted", run: accepted });
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    asking.delete(key);
+    render(state, doing);
+    toasts.showProblem(kind === "check" ? `The connection to ${task.host_name} was not tested` : `${task.host_name} was not assessed again`, error.message);
+  }
+}
+
 /** @param {number} runId */
 async function cancel(runId) {
   const run = state.running.find((one) => one.id === runId);
@@ -191,9 +218,13 @@ async function loadTasks() {
 }
 
 need("tasks", HTMLElement).addEventListener("click", (event) => {
-  const button = /** @type {Element} */ (event.target).closest("[data-action=run]");
+  const button = /** @type {Element} */ (event.target).closest("[data-action]");
   const row = button?.closest("[data-task-id]");
-  if (button && row instanceof HTMLElement && button.getAttribute("aria-disabled") !== "true") void run(Number(row.dataset["taskId"]));
+  if (!(button instanceof HTMLElement) || !(row instanceof HTMLElement) || button.getAttribute("aria-disabled") === "true") return;
+  const taskId = Number(row.dataset["taskId"]);
+  const action = button.dataset["action"];
+  if (action === "check" || action === "reassess") void ask(action, taskId);
+  else void run(taskId);
 });
 need("running", HTMLElement).addEventListener("click", (event) => {
   const button = /** @type {Element} */ (event.target).closest("[data-action]");

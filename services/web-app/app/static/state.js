@@ -175,6 +175,7 @@ function withUpdate(known, data) {
     task_name: data.task_name,
     host_id: data.host_id ?? 0,
     host_name: data.host_name ?? known?.host_name ?? "",
+    kind: data.kind ?? "scan",
     status: data.status,
     created_at: known?.created_at ?? at,
     started_at: queued ? null : data.status === "started" ? at : (known?.started_at ?? null),

@@ -39,16 +39,21 @@ export class Toasts {
   showUpdate({ id, data }) {
     const failed = data.status === "failed";
     const isRun = typeof data.host_id === "number";
+    const works = data.kind === "check" && data.status === "success";
     const link = outcome(data.status, data.result_data ?? {}) === "found" ? "See the findings" : "Show the details";
     this.#add(
       failed ? "alert" : "group",
       `toast ${tone(data.status, data.result_data ?? {})}`,
       { "data-run-id": String(data.task_run_id), "data-event-id": id ?? null, "data-status": data.status },
       [
-        el("p", { class: "toast-title" }, data.task_name),
-        data.host_name && el("p", { class: "quiet" }, data.host_name),
-        resultView(data.status, data.result_data ?? {}),
-        isRun && el("p", {}, el("a", { class: "link", href: `#run-${data.task_run_id}` }, link)),
+        ...(works
+          ? [el("p", { class: "toast-title" }, icon("ok"), `Connection to ${data.host_name} works.`)]
+          : [
+              el("p", { class: "toast-title" }, data.task_name),
+              data.host_name && el("p", { class: "quiet" }, data.host_name),
+              resultView(data.status, data.result_data ?? {}),
+            ]),
+        isRun && !works && el("p", {}, el("a", { class: "link", href: `#run-${data.task_run_id}` }, link)),
       ],
       !failed,
     );

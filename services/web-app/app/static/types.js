@@ -26,6 +26,7 @@
  * @property {string} task_name
  * @property {number} host_id
  * @property {string} host_name
+ * @property {"scan" | "check" | "reassess"} [kind]
  * @property {RunStatus} status
  * @property {string} [trigger]
  * @property {number} [attempt]
@@ -89,6 +90,8 @@
  * @property {boolean} reboot_required  a newer kernel than the running one is installed
  * @property {number} package_count
  * @property {Database | null} database  what the packages were matched against, where that is known
+ * @property {number | null} packages_from_scan_id  the scan that collected the packages, where they were assessed anew
+ * @property {string} collected_at
  * @property {(Finding & { change: "new" | "reappeared" | "severity_changed" | null, severity_before: Severity | null })[]} findings
  * @property {ScanChanges | null} changes  null where there is no assessed scan before it, or it is none
  *

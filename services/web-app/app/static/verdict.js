@@ -6,7 +6,7 @@
 export const SEVERITIES = ["critical", "high", "medium", "low", "unknown"];
 
 /**
- * @typedef {"clean" | "found" | "not_assessed" | "failed" | "cancelled" | "other"} Outcome
+ * @typedef {"clean" | "found" | "works" | "not_assessed" | "failed" | "cancelled" | "other"} Outcome
  */
 
 /**
@@ -20,6 +20,7 @@ export function outcome(status, result) {
   if (status === "cancelled") return "cancelled";
   if (status === "failed" || result.verdict === "failed") return "failed";
   if (result.verdict === "not_assessed") return "not_assessed";
+  if (status === "success" && result.kind === "check") return "works";
   if (result.verdict !== "assessed" || typeof result.vulnerabilities !== "number") return "other";
   return result.vulnerabilities > 0 ? "found" : "clean";
 }
@@ -38,6 +39,8 @@ export function headline(status, result) {
       return "Failed";
     case "not_assessed":
       return "Not assessed";
+    case "works":
+      return "Connection works";
     case "clean":
       return "No known vulnerabilities";
     case "found":
@@ -57,7 +60,7 @@ export function explanation(status, result) {
   if (result.reason) return result.reason.sentence;
   switch (outcome(status, result)) {
     case "failed":
-      return "The scan ended without a usable result.";
+      return result.kind === "check" ? "The host cannot be scanned." : "The scan ended without a usable result.";
     case "not_assessed":
       return "Packages were collected but not matched with known vulnerabilities.";
     default:

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -19,13 +20,13 @@ from app.db.events import load_event
 from app.db.models import Event, Host, Run
 from app.db.progress import earlier_seconds
 from app.db.runs import Claim, claim_run, create_adhoc_run, find_run, restart_run
-from app.db.scans import end_run
+from app.db.scans import Packages, collected_packages, end_run
 from app.domain.backoff import delays
 from app.domain.envelope import task_update_data
 from app.domain.progress import Course
 from app.domain.status import FINISHED_STATUSES, SCAN_TYPES, ScanType
-from app.domain.verdict import Database, Reason, Verdict, failed, judge
-from app.integrations.executor_client import ExecutorClient, ExecutorError, ScanGivenUp, VulnerabilityDatabase
+from app.domain.verdict import Database, Reason, Verdict, failed, judge, judge_check
+from app.integrations.executor_client import ExecutorClient, ExecutorError, Job, ScanGivenUp, VulnerabilityDatabase
 from app.tasks.lease import LeaseKeeper
 from app.tasks.progress import ProgressTeller
 from app.utils.notification_service.publisher import publish_task_notification
@@ -38,11 +39,25 @@ _INTERNAL = (
     "The worker failed while it dealt with the scan of {host}, so nothing of it was kept. The log of the service"
     " vuls-worker on the scan host says why; report it, then run the scan again."
 )
+_NO_STORED_SCAN = "There is no scan of {host} whose packages could be assessed again. Run a scan first."
+_NO_ASSESSMENT = (
+    "The packages of {host} were not assessed again: vuls report brought nothing back. The journal of vuls-executor on"
+    " the scan host has Vuls' own words."
+)
 _WAIT_FOR_OTHER = 0.5  # seconds between looks at a run that another worker has
 
 
 class ScanRequestError(ValueError):
     """The scan cannot be started as asked; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What an attempt brought back: the verdict, the result file, and the packages that were assessed anew."""
+
+    verdict: Verdict
+    document: dict[str, Any] | None = None
+    packages: Packages | None = None
 
 
 class ScanRunner:
@@ -87,7 +102,7 @@ class ScanRunner:
         run = claim.run
         for event in told:
             self._tell(event)
-        logger.info("Scanning %s for run %s, attempt %s", run.host.name, run.id, run.attempt)
+        logger.info("Run %s, attempt %s: %s of %s", run.id, run.attempt, run.kind, run.host.name)
         settings = self._settings
         with LeaseKeeper(self._sessions, run, settings.lease_seconds, settings.heartbeat_seconds) as lease:
             ended = self._attempt(claim, lease.lost)
@@ -106,16 +121,16 @@ class ScanRunner:
         run = claim.run
         course = self._course(run)
         try:
-            scanned = self._scan(run, course, lost)
-            if scanned is None:
+            brought = self._scan(run, course, lost)
+            if brought is None:
                 return []
             # Of an attempt that was joined nobody knows when its phases began.
-            return self._store(run, *scanned, course.durations() if claim.event is not None else None)
+            return self._store(run, brought, course.durations() if claim.event is not None else None)
         except _DATABASE_AWAY:
             raise
         except Exception:
             logger.exception("Run %s failed in a way that nobody foresaw", run.id)
-            return self._store(run, failed("internal", _INTERNAL.format(host=run.host.name)), None)
+            return self._store(run, Brought(failed("internal", _INTERNAL.format(host=run.host.name))))
 
     def _course(self, run: Run) -> Course:
         """Return where the scan stands, and what its progress is measured by."""
@@ -127,32 +142,27 @@ class ScanRunner:
             earlier = {}
         return Course(earlier, run.percent)
 
-    def _scan(self, run: Run, course: Course, lost: threading.Event) -> tuple[Verdict, dict[str, Any] | None] | None:
-        """Return verdict and result file; None when the run was taken away meanwhile."""
+    def _scan(self, run: Run, course: Course, lost: threading.Event) -> Brought | None:
+        """Do what the run is for and return what it brought; None when the run was taken away meanwhile."""
+        packages = None
+        if run.kind == "reassess":
+            packages = self._packages(run)
+            if packages is None:
+                return Brought(failed("no_stored_scan", _NO_STORED_SCAN.format(host=run.host.name)))
         settings = self._settings
         client = ExecutorClient(settings.executor_socket, settings.executor_api_key.get_secret_value())
         try:
             with ProgressTeller(self._sessions, run, course, self._tell, settings.secrets) as teller:
-                job = client.run(
-                    _job_id(run),
-                    run.host.name,
-                    run.scan_type,  # type: ignore[arg-type]  # the table's CHECK
-                    settings.scan_deadline,
-                    lost,
-                    teller.look,
-                )
+                path, request = _request(run, packages)
+                job = client.run(path, request, settings.scan_deadline, lost, teller.look)
         except ScanGivenUp:
             return None
         except ExecutorError as refusal:
-            return failed(refusal.code, refusal.sentence), None
+            return Brought(failed(refusal.code, refusal.sentence))
         finally:
             client.close()
-        error = None if job.error is None else Reason(job.error.code, job.error.sentence)
-        if error is None and job.state != "done":
-            error = Reason("scan_stopped", f"The scan of {run.host.name} was stopped before it ended. Run it again.")
         database = None if job.database is None else self._database(job.database)
-        verdict = judge(job.scan_exit, job.report_exit, job.result, job.log, error, run.host.name, database)
-        return verdict, job.result
+        return _judged(run, job, packages, database)
 
     def _database(self, used: VulnerabilityDatabase) -> Database:
         """Return what a report had, as old as it is by this host's clock, which is that of the executor."""
@@ -160,18 +170,19 @@ class ScanRunner:
         limit = timedelta(days=days) if days else None
         return Database(used.digest, used.modified_at, datetime.now(UTC) - used.modified_at, limit)
 
-    def _store(
-        self,
-        run: Run,
-        verdict: Verdict,
-        document: dict[str, Any] | None,
-        phase_seconds: dict[str, float] | None = None,
-    ) -> list[Event]:
+    def _packages(self, run: Run) -> Packages | None:
+        def look() -> Packages | None:
+            with self._sessions() as session:
+                return collected_packages(session, run.host_id)
+
+        return self._persistently(look)
+
+    def _store(self, run: Run, brought: Brought, phase_seconds: dict[str, float] | None = None) -> list[Event]:
         """End the run in one transaction with what it brought back, as soon as the database is there."""
 
         def store() -> list[Event]:
             with self._sessions() as session:
-                events = end_run(session, run, verdict, document, phase_seconds)
+                events = end_run(session, run, brought.verdict, brought.document, phase_seconds, brought.packages)
                 if events:
                     session.commit()
                 return events
@@ -224,6 +235,31 @@ class ScanRunner:
             raise ScanRequestError(f"run {run_id} is gone")
         at = run.finished_at or run.started_at or run.created_at
         return task_update_data(run.task_id, run.id, run.status, run.task_name, run.result_data, at)
+
+
+def _request(run: Run, packages: Packages | None) -> tuple[str, dict[str, Any]]:
+    """Return which of the executor's calls does what the run is for, and its body."""
+    job = {"job_id": _job_id(run), "server": run.host.name}
+    match run.kind:
+        case "check":
+            return "/check", job
+        case "reassess" if packages is not None:
+            return "/assess", job | {"result": packages.document}
+        case _:
+            return "/scan", job | {"scan_type": run.scan_type}
+
+
+def _judged(run: Run, job: Job, packages: Packages | None, database: Database | None) -> Brought:
+    host = run.host.name
+    error = None if job.error is None else Reason(job.error.code, job.error.sentence)
+    if error is None and job.state != "done":
+        error = Reason("scan_stopped", f"The scan of {host} was stopped before it ended. Run it again.")
+    if run.kind == "check":
+        return Brought(judge_check(job.scan_exit, job.log, error, host))
+    if packages is not None and job.result is None:
+        error = error or Reason("no_result", _NO_ASSESSMENT.format(host=host))
+    verdict = judge(job.scan_exit, job.report_exit, job.result, job.log, error, host, database)
+    return Brought(verdict, job.result, packages)
 
 
 def _job_id(run: Run) -> str:

@@ -18,7 +18,7 @@ from app.utils.notification_service import NOTIFICATION_CHANNEL
 from app.utils.passwords import verify_password
 from tests.channel import next_message
 from tests.conftest import Sessions
-from tests.db.rows import queue_run
+from tests.db.rows import add_host, queue_run
 from tests.services import Database
 
 PASSWORD = "correct horse battery"
@@ -214,6 +214,49 @@ def test_runs_are_listed_shown_and_cancelled(
     assert f"vulsctl run show {run.id}" in refused.stderr
     for verb in ("show", "log", "cancel"):
         assert "there is no run 4711" in vulsctl("run", verb, "4711", status=1).stderr
+
+
+@pytest.fixture
+def three_hosts(sessions_as: Callable[..., Sessions]) -> None:
+    with sessions_as("web").begin() as session:
+        for name, zone in (("web-1", "default"), ("web-2", "default"), ("far-1", "far")):
+            add_host(session, name, zone)
+
+
+@pytest.mark.usefixtures("three_hosts")
+@pytest.mark.parametrize(
+    ("arguments", "hosts"),
+    [(["web-2"], ["web-2"]), (["--zone", "default"], ["web-1", "web-2"]), (["--all"], ["web-1", "web-2", "far-1"])],
+    ids=str,
+)
+def test_packages_are_assessed_again_for_a_host_a_zone_or_all(
+    vulsctl: Run, redis_client: Redis, arguments: list[str], hosts: list[str]
+) -> None:
+    with redis_client.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]
+        subscription.subscribe(NOTIFICATION_CHANNEL)
+        subscription.get_message(timeout=5)
+        queued = answer(vulsctl("run", "reassess", *arguments, "--json"))["items"]
+        told = [next_message(subscription)["data"] for _ in hosts]
+    assert [(run["host_name"], run["kind"], run["status"]) for run in queued] == [
+        (host, "reassess", "queued") for host in hosts
+    ]
+    assert [(data["host_name"], data["kind"]) for data in told] == [(host, "reassess") for host in hosts]
+
+
+@pytest.mark.usefixtures("three_hosts")
+def test_a_connection_is_tested_from_the_command_line(vulsctl: Run) -> None:
+    (run,) = answer(vulsctl("run", "check", "web-1", "--json"))["items"]
+    assert (run["host_name"], run["kind"], run["task_name"]) == ("web-1", "check", "Test connection of web-1")
+    assert "check" in vulsctl("run", "list", "--limit", "10").stdout
+
+
+@pytest.mark.usefixtures("three_hosts")
+def test_a_host_that_is_not_there_and_no_choice_at_all_are_refused(vulsctl: Run) -> None:
+    assert "there is no host called web-9" in vulsctl("run", "check", "web-9", status=1).stderr
+    assert "there is no host in the zone none" in vulsctl("run", "reassess", "--zone", "none", status=1).stderr
+    for wrong in ([], ["web-1", "--all"], ["--zone", "far", "--all"]):
+        vulsctl("run", "reassess", *wrong, status=2)
+    assert answer(vulsctl("run", "list", "--json"))["items"] == []
 
 
 def test_an_inventory_is_applied_once(vulsctl: Run) -> None:

@@ -50,3 +50,9 @@ def test_changed_findings_are_one_line_of_their_host() -> None:
 )
 def test_a_message_never_commands_the_terminal_and_never_breaks_the_line(message: dict[str, Any]) -> None:
     assert words(message).isprintable()
+
+
+def test_a_connection_that_works_is_said_in_words() -> None:
+    data = {"task_name": "Test connection of web-1", "host_name": "web-1", "kind": "check", "status": "success"}
+    message = {"type": "task_update", "data": data | {"result_data": {"kind": "check"}}}
+    assert words(message)[21:] == "success    Test connection of web-1 (web-1): connection to web-1 works"

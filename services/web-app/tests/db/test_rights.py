@@ -13,6 +13,7 @@ from app.config import Component
 from app.db.events import read_events, record_event
 from app.db.models import Event, Host, Run, RunLog
 from app.db.runs import cancel_run, claim_run
+from app.db.scans import collected_packages
 from tests.conftest import Sessions, SettingsMaker
 from tests.db.rows import add_host, queue_run
 from tests.services import Database
@@ -34,6 +35,25 @@ def test_a_worker_sees_its_zones_rows_only(sessions_as: Maker, two_zones: tuple[
         assert list(session.scalars(select(Host.id))) == [mine.host_id]
         assert list(session.scalars(select(Run.id))) == [mine.id]
         assert [event.data["task_run_id"] for event in read_events(session, 0, 10)[1]] == [mine.id]
+
+
+def test_a_worker_has_packages_of_its_zones_hosts_only(
+    sessions_as: Maker, database: Database, two_zones: tuple[Run, Run]
+) -> None:
+    for run in two_zones:
+        database.execute(
+            "INSERT INTO scan (id, run_id, host_id, attempt, family, release, verdict, package_count, result)"
+            " VALUES (%s, %s, %s, 1, 'debian', '12', 'assessed', 1, '{\"packages\": {}}')",
+            run.id,
+            run.id,
+            run.host_id,
+        )
+    mine, foreign = two_zones
+    with sessions_as("worker")() as session:
+        packages = collected_packages(session, mine.host_id)
+        assert packages is not None
+        assert (packages.scan_id, packages.document) == (mine.id, {"packages": {}})
+        assert collected_packages(session, foreign.host_id) is None
 
 
 def test_a_worker_cannot_claim_or_end_another_zones_run(sessions_as: Maker, two_zones: tuple[Run, Run]) -> None:
@@ -185,6 +205,10 @@ def test_no_component_changes_the_schema_or_rewrites_history(
         ("scheduler", "UPDATE scheduled_task SET cron = '* * * * *'"),
         ("scheduler", "UPDATE host SET address = 'x'"),
         ("web", "UPDATE run SET host_id = 1"),
+        ("web", "UPDATE run SET kind = 'scan'"),
+        ("worker", "UPDATE run SET kind = 'scan'"),
+        ("worker", "UPDATE scan SET packages_from_scan_id = 1"),
+        ("scheduler", "SELECT packages_from_scan_id FROM scan"),
         ("web", "INSERT INTO scan DEFAULT VALUES"),
         ("web", "DELETE FROM finding"),
     ],

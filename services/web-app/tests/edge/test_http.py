@@ -374,3 +374,26 @@ def test_the_overview_is_true_at_its_cursor(sign_in: SignIn, world: World) -> No
     with browser.feed(overview["cursor"]) as feed:
         feed.next()
         assert feed.next()["data"] == {"events": 0}
+
+
+@pytest.mark.parametrize(("verb", "name"), [("check", "Test connection of"), ("reassess", "Assess")])
+def test_a_host_is_tested_and_assessed_again_by_those_who_operate_it(
+    sign_in: SignIn, world: World, database: Database, verb: str, name: str
+) -> None:
+    path = f"/api/hosts/{world.hosts[0]}/{verb}"
+    problem(sign_in("viewer-1").http.post(path), 403, "forbidden")
+    problem(sign_in("viewer-2").http.post(path), 404, "not_found")
+    http = sign_in("operator-1").http
+    problem(http.post(f"/api/hosts/{world.hosts[1]}/{verb}"), 404, "not_found")
+    assert database.execute("SELECT count(*) FROM run") == [(0,)]
+    before = http.get("/api/overview").json()["cursor"]
+    answer = http.post(path)
+    assert answer.status_code == 202
+    run = answer.json()
+    assert (run["kind"], run["status"], run["task_id"], run["host_id"]) == (verb, "queued", 0, world.hosts[0])
+    assert run["task_name"].startswith(name)
+    assert http.get(f"/api/runs/{run['id']}").json() == run
+    assert http.get("/api/overview").json()["running"] == [run]
+    (event,) = http.get("/api/notifications", params={"since": before}).json()["items"]
+    assert (event["data"]["kind"], event["data"]["status"]) == (verb, "queued")
+    assert http.post(f"/api/runs/{run['id']}/cancel").json()["kind"] == verb

@@ -20,6 +20,8 @@ from app.integrations.executor_client import (
 from tests.executor_double import API_KEY, Answer, ExecutorDouble, problem
 from tests.waiting import wait_until
 
+REQUEST = {"job_id": "run-15-1", "server": "t1", "scan_type": "fast"}
+
 
 @pytest.fixture
 def executor(tmp_path: Path) -> Iterator[ExecutorDouble]:
@@ -35,7 +37,7 @@ def client(executor: ExecutorDouble) -> Iterator[ExecutorClient]:
 
 
 def run(client: ExecutorClient, deadline: float = 20, given_up: threading.Event | None = None) -> Job:
-    return client.run("run-15-1", "t1", "fast", deadline, given_up or threading.Event())
+    return client.run("/scan", REQUEST, deadline, given_up or threading.Event())
 
 
 def in_background(call: Callable[[], Job]) -> tuple[threading.Thread, list[Job | ExecutorError]]:
@@ -57,7 +59,7 @@ def test_a_job_is_run_to_its_end(client: ExecutorClient, executor: ExecutorDoubl
     assert (job.state, job.scan_exit, job.report_exit) == ("done", 0, 0)
     assert job.result is not None
     assert len(job.result["scannedCves"]) == 9
-    assert executor.submitted == [{"job_id": "run-15-1", "server": "t1", "scan_type": "fast"}]
+    assert executor.submitted == [REQUEST]
     assert executor.keys == {API_KEY}
 
 
@@ -178,7 +180,7 @@ def test_each_look_is_told_of_the_first_and_the_last_too(client: ExecutorClient,
         if job.phase == "connecting":
             executor.let_end.set()
 
-    client.run("run-15-1", "t1", "fast", 20, threading.Event(), look)
+    client.run("/scan", REQUEST, 20, threading.Event(), look)
     assert [looks[0].state, looks[-1].state] == ["accepted", "done"]
     assert "connecting" in [job.phase for job in looks]
 

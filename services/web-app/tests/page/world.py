@@ -144,6 +144,18 @@ class World:
         assert event is not None
         return self._told(run, event, publish=publish)
 
+    def find_host_run(self, host_id: int, kind: str) -> Run:
+        """The only run of a kind that somebody asked for a host."""
+        with self.web() as session:
+            return session.scalars(select(Run).where(Run.host_id == host_id, Run.kind == kind)).one()
+
+    def end_check(self, run: Run, result: dict[str, Any]) -> Run:
+        """A connection test ends: it worked, or with the verdict of a failure."""
+        with self.worker.begin() as session:
+            event = finish_run(session, run, "failed" if "verdict" in result else "success", result | {"kind": "check"})
+        assert event is not None
+        return self._told(run, event, publish=True)
+
     def scan(self, task: ScheduledTask, result: dict[str, Any], *, publish: bool = True) -> Run:
         """A run from click to end."""
         run = self.start(self.queue(task, publish=publish), publish=publish)

@@ -194,6 +194,8 @@ const HEADLINES = [
   ["a failed run with counts", "failed", { verdict: "assessed", vulnerabilities: 0 }, "Failed"],
   ["a cancelled run", "cancelled", {}, "Cancelled"],
   ["a message that somebody sent", "success", {}, "Finished"],
+  ["a connection test that worked", "success", { kind: "check" }, "Connection works"],
+  ["a connection test that failed", "failed", { kind: "check", verdict: "failed", ...NO_COUNTS }, "Failed"],
   ["an assessed run without numbers", "success", { verdict: "assessed", ...NO_COUNTS }, "Finished"],
 ];
 for (const [name, status, result, words] of HEADLINES) {
