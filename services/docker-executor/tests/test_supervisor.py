@@ -104,9 +104,11 @@ def hasty(parts: Parts) -> Parts:
 
 async def ended(parts: Parts, job_id: str) -> Job:
     async with asyncio.timeout(30):
-        while not (job := parts.store.get(job_id)) or not job.state.is_end:
+        while True:
+            job = parts.store.get(job_id)
+            if job is not None and job.state.is_end:
+                return job
             await asyncio.sleep(0.05)
-    return job
 
 
 async def test_jobs_that_nobody_asks_about_are_ended_with_a_reason(hasty: Parts) -> None:
