@@ -37,7 +37,14 @@ def get_host(session: Session, access: Access, host_id: int) -> Host | None:
 
 
 def create_host(
-    session: Session, *, name: str, address: str, port: int, zone: str, groups: Collection[str] = ()
+    session: Session,
+    *,
+    name: str,
+    address: str,
+    port: int,
+    zone: str,
+    hypervisor_group: str | None = None,
+    groups: Collection[str] = (),
 ) -> Host:
     """Add a host to the caller's transaction.
 
@@ -47,7 +54,7 @@ def create_host(
     """
     host_id = session.scalar(
         insert(Host)
-        .values(name=name, address=address, port=port, zone=zone)
+        .values(name=name, address=address, port=port, zone=zone, hypervisor_group=hypervisor_group)
         .on_conflict_do_nothing(index_elements=[Host.name])
         .returning(Host.id)
     )
@@ -67,5 +74,6 @@ def host_json(host: Host) -> dict[str, Any]:
         "address": host.address,
         "port": host.port,
         "zone": host.zone,
+        "hypervisor_group": host.hypervisor_group,
         "groups": [group.name for group in host.groups],
     }
