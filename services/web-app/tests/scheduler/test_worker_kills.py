@@ -1,7 +1,7 @@
 """A worker is killed at every phase of a scan: the scan ends right, is told once, and is never done twice at a time.
 
-A process of the pool is killed, or the worker with all its processes, or its main process alone, with which the pool goes.
-It is then started again, as systemd would.
+A process of the pool is killed, or the worker with all its processes, or its main process alone, with which the
+pool goes. It is then started again, as systemd would.
 """
 
 import signal
