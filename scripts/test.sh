@@ -27,6 +27,7 @@ readonly LONG_PARTS=(
     "perf 2400"
     "chaos-long 3600"
     "executor-long 1200"
+    "worker-long 1200"
 )
 readonly SERVICES_LABEL=test-run
 readonly LOGS=$LOCAL/log/test
@@ -43,7 +44,7 @@ run_part() {
     unit-page) npm test --silent ;;
     scripts) pytest -q -p no:cacheprovider tests/scripts tests/perf roles/app_release/tests ;;
     unit-vuls) cd scripts/vuls && pytest -q --durations=5 ;;
-    integration-web-app | integration-page | chaos | chaos-long)
+    integration-web-app | integration-page | chaos | chaos-long | worker-long)
         services="$("$SCRIPTS/test_services.sh" start --label "$SERVICES_LABEL")"
         eval "$services"
         cd services/web-app
@@ -53,7 +54,8 @@ run_part() {
         # These stop the services that all tests share.
         chaos) "$venvs/web-app/bin/pytest" -m "chaos and not long" --durations=5 --ignore=tests/page ;;
         chaos-long) "$venvs/web-app/bin/pytest" -m "chaos and long" --durations=5 --ignore=tests/page ;;
-        *) "$venvs/web-app/bin/pytest" -m "integration and not chaos" --durations=5 --ignore=tests/page ;;
+        worker-long) "$venvs/web-app/bin/pytest" -m "long and not chaos" --durations=5 --ignore=tests/page ;;
+        *) "$venvs/web-app/bin/pytest" -m "integration and not chaos and not long" --durations=5 --ignore=tests/page ;;
         esac
         ;;
     integration-executor)

@@ -130,11 +130,13 @@ async def assess(body: AssessRequest, parts: With) -> Response:
 
 def read_job(job: KnownJob, parts: With) -> Response:
     """Return the job."""
+    parts.supervisor.note_asked(job)
     return _answer(parts, job)
 
 
 async def events(job: KnownJob, parts: With) -> AsyncIterator[ServerSentEvent]:
     """Stream the job's moves and phases from where it stands, then one `end`."""
+    parts.supervisor.note_asked(job)
     async for seen in parts.feed.follow(job.id, parts.store.get):
         data = PhaseEvent(state=seen.state, phase=seen.phase)
         yield ServerSentEvent(event="phase", data=data)

@@ -41,6 +41,10 @@ class Feed:
             if not self._listeners[job_id]:
                 del self._listeners[job_id]
 
+    def is_followed(self, job_id: str) -> bool:
+        """Tell whether somebody listens to the job."""
+        return bool(self._listeners.get(job_id))
+
     def close(self) -> None:
         """End every listener's stream; they come back to the next executor."""
         self._closed = True

@@ -53,8 +53,12 @@ class Settings(BaseSettings):
     result_limit_mib: Annotated[int, Field(ge=1, le=1024)] = 64
     min_free_mib: Annotated[int, Field(ge=0)] = 256
     """Room that a job must find on the disk of `state_dir`: for results, the job table and what else grows there."""
+    abandon_seconds: Annotated[int, Field(ge=5, le=60)] = 60
+    """How long a job goes on that nobody asks about: its worker asks several times a second while it lives.
+
+    Not more than 60: by then the next scan of the server may begin, on another scan host perhaps."""
     retention_hours: Annotated[int, Field(ge=1)] = 24
-    """How long a finished job and its result can still be fetched."""
+    """How long a finished job and its result can still be fetched; results that no worker could store yet wait here."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

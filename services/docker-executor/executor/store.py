@@ -193,6 +193,8 @@ class Store:
             values["finished_at"] = _now()
         if error is not None:
             values["error_code"], values["error_sentence"] = error
+        elif to is State.DONE:  # it was to be cancelled, and was faster
+            values["error_code"] = values["error_sentence"] = None
         if result is not None:
             values["result"] = zlib.compress(result.encode(), level=1)
         if database is not None:
@@ -213,9 +215,12 @@ class Store:
         """Write down that a program ended."""
         return self._write(job_id, {f"{step}_exit": code})
 
-    def request_cancel(self, job_id: str) -> Job:
-        """Write down that the job shall end, so that a restart does not forget it."""
-        return self._write(job_id, {"cancel_requested": 1})
+    def request_cancel(self, job_id: str, error: tuple[str, str] | None = None) -> Job:
+        """Write down that the job shall end, and why (code, sentence), so that a restart does not forget it."""
+        values: dict[str, Any] = {"cancel_requested": 1}
+        if error is not None:
+            values["error_code"], values["error_sentence"] = error
+        return self._write(job_id, values)
 
     def purge(self, before: datetime) -> int:
         """Forget the jobs that ended before `before`; return how many."""

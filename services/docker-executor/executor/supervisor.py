@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 60
 AGAIN_SECONDS = 15
+ABANDON_CHECK_SECONDS = 1
+ABANDONED = "abandoned"
+ABANDONED_TEXT = "Nobody asked about the scan for {} s, so it was ended. Run it again."
 
 
 class Supervisor:
@@ -37,6 +41,7 @@ class Supervisor:
         self._database = database
         self._runners: dict[str, Runner] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asked: dict[str, float] = {}  # when, on the monotonic clock, somebody last asked about an unfinished job
         self._stopping = False
 
     async def start(self) -> None:
@@ -50,6 +55,7 @@ class Supervisor:
                 self._launch(job)
         self._fill()
         self._spawn(self._sweep_for_ever(), "sweep")
+        self._spawn(self._abandon_for_ever(), "abandon")
 
     async def stop(self) -> None:
         """Let go of everything; containers run on for the next start to find."""
@@ -71,6 +77,7 @@ class Supervisor:
             # A job whose turn it is begins as it is stored: a caller is never told no about one that runs later.
             at_once = len(self._runners) < self._settings.max_parallel and self._store.next_queued() is None
             job, new = self._store.add(job_id, server, scan_type, kind=kind, given=given, begun=at_once)
+        self.note_asked(job)
         if new:
             log.info("job %s: accepted, %s (%s) of %s", job.id, kind, scan_type, server)
             if at_once:
@@ -79,15 +86,23 @@ class Supervisor:
                 self._fill()
         return job, new
 
-    def cancel(self, job_id: str) -> Job:
-        """Ask for the job's end, wherever it stands; one that has ended stays as it is. Raises UnknownJob."""
+    def note_asked(self, job: Job) -> None:
+        """Note that somebody asks about the job; one that nobody asks about is ended. From any thread."""
+        if not job.state.is_end:
+            self._asked[job.id] = time.monotonic()
+
+    def cancel(self, job_id: str, error: tuple[str, str] | None = None) -> Job:
+        """Ask for the job's end, wherever it stands; one that has ended stays as it is. Raises UnknownJob.
+
+        `error`: code and sentence of why, where its caller did not ask for it.
+        """
         job = self._store.get(job_id)
         if job is None:
             raise UnknownJob(f"There is no job {job_id}.")
         if job.state.is_end:
             return job
         with self._storing("The cancellation could not be stored."):
-            job = self._store.request_cancel(job_id)
+            job = self._store.request_cancel(job_id, error)
             log.info("job %s: to be cancelled", job_id)
             if runner := self._runners.get(job_id):
                 runner.cancel()
@@ -170,6 +185,27 @@ class Supervisor:
             except Exception:
                 log.exception("sweep failed")
             await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _abandon_for_ever(self) -> None:
+        while True:
+            try:
+                self._abandon()
+            except Exception:
+                log.exception("looking for abandoned jobs failed")
+            await asyncio.sleep(ABANDON_CHECK_SECONDS)
+
+    def _abandon(self) -> None:
+        """End the jobs that nobody has asked about for too long; those of before a restart count from the start."""
+        now, limit = time.monotonic(), self._settings.abandon_seconds
+        unfinished = self._store.unfinished()
+        for job_id in set(self._asked) - {job.id for job in unfinished}:
+            self._asked.pop(job_id, None)
+        for job in unfinished:
+            if self._feed.is_followed(job.id):
+                self._asked[job.id] = now
+            elif not job.cancel_requested and now - self._asked.setdefault(job.id, now) > limit:
+                log.warning("job %s: nobody has asked about it for %d s", job.id, limit)
+                self.cancel(job.id, (ABANDONED, ABANDONED_TEXT.format(limit)))
 
     async def sweep(self) -> None:
         """Remove containers and directories that belong to no unfinished job, and forget old jobs."""

@@ -45,6 +45,8 @@ def test_only_root_may_give_files_to_another_user(monkeypatch: pytest.MonkeyPatc
         {"database": "vuls.db"},
         {"state_dir": "state"},
         {"retention_hours": 0},
+        {"abandon_seconds": 4},
+        {"abandon_seconds": 61},
         {"min_free_mib": -1},
         {"min_free_mib": "some"},
     ],

@@ -1,5 +1,6 @@
 """What the queue does when its table cannot be written."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +11,7 @@ from executor.api import Parts
 from executor.jobs import Job, ScanType, State
 from executor.problems import DiskFull
 from executor.settings import Settings
+from executor.supervisor import Supervisor
 
 
 def no_room(*_: object, **__: object) -> Any:
@@ -89,3 +91,76 @@ async def test_a_table_that_cannot_be_written_does_not_keep_the_sweep_from_makin
     monkeypatch.setattr(parts.engine, "found", list)
     await parts.supervisor.sweep()
     assert not stray.exists()
+
+
+@pytest.fixture
+def hasty(parts: Parts) -> Parts:
+    """An executor that gives up a job after a second, or looks at least."""
+    parts.supervisor = Supervisor(
+        parts.settings.model_copy(update={"abandon_seconds": 1}), parts.store, parts.engine, parts.feed, parts.database
+    )
+    return parts
+
+
+async def ended(parts: Parts, job_id: str) -> Job:
+    async with asyncio.timeout(30):
+        while True:
+            job = parts.store.get(job_id)
+            if job is not None and job.state.is_end:
+                return job
+            await asyncio.sleep(0.05)
+
+
+async def test_jobs_that_nobody_asks_about_are_ended_with_a_reason(hasty: Parts) -> None:
+    await hasty.supervisor.start()
+    submit(hasty, "runs")
+    submit(hasty, "waits")
+    for job_id in ("runs", "waits"):
+        job = await ended(hasty, job_id)
+        assert (job.state, job.error_code) == (State.CANCELLED, "abandoned")
+        assert job.error_sentence == "Nobody asked about the scan for 1 s, so it was ended. Run it again."
+    await hasty.supervisor.stop()
+
+
+async def test_a_restart_gives_those_who_ask_their_time_again(hasty: Parts) -> None:
+    hasty.store.add("from before", "web-1", ScanType.FAST, begun=True)
+    await hasty.supervisor.start()
+    job = hasty.store.get("from before")
+    assert job is not None
+    assert job.state is State.PREPARING
+    assert (await ended(hasty, "from before")).error_code == "abandoned"
+    await hasty.supervisor.stop()
+
+
+async def test_asking_following_and_submitting_again_each_keep_a_job(hasty: Parts) -> None:
+    hasty.supervisor = Supervisor(
+        hasty.settings.model_copy(update={"abandon_seconds": 5, "max_parallel": 3}),
+        hasty.store,
+        hasty.engine,
+        hasty.feed,
+        hasty.database,
+    )
+    await hasty.supervisor.start()
+    jobs = [submit(hasty, name) for name in ("asked", "submitted", "followed", "left")]
+    feed = hasty.feed.follow("followed", hasty.store.get)
+    await anext(feed)
+    waiting = asyncio.ensure_future(anext(feed))
+    while (left := hasty.store.get("left")) and not left.state.is_end:
+        hasty.supervisor.note_asked(jobs[0])
+        submit(hasty, "submitted")
+        await asyncio.sleep(0.2)
+    states = {job.id: job.state for job in hasty.store.unfinished()}
+    assert states.keys() == {"asked", "submitted", "followed"}
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert (await ended(hasty, "followed")).error_code == "abandoned"
+    await hasty.supervisor.stop()
+
+
+async def test_a_job_that_was_faster_than_its_end_has_no_reason(hasty: Parts) -> None:
+    hasty.store.add("run-1", "web-1", ScanType.FAST, begun=True)
+    hasty.store.move("run-1", State.SCANNING)
+    hasty.store.move("run-1", State.REPORTING)
+    hasty.store.request_cancel("run-1", ("abandoned", "Nobody asked."))
+    done = hasty.store.move("run-1", State.DONE)
+    assert (done.error_code, done.error_sentence) == (None, None)

@@ -2,10 +2,10 @@
 
 import os
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     executor_api_key: SecretStr = SecretStr("")
     scan_deadline: int = Field(default=3 * 3600, description="seconds a scan may take from job to result")
     heartbeat_seconds: float = Field(default=10.0, gt=0, description="seconds between lease renewals of a run")
-    lease_seconds: float = Field(default=30.0, gt=0, description="seconds a run stays with a silent worker")
+    lease_seconds: float = Field(default=20.0, gt=0, description="seconds a run stays with a silent worker")
     vulnerability_database_max_age: int = Field(
         default=14, ge=0, le=3650, description="days; matched against an older one, a host is not assessed; 0: any age"
     )
@@ -111,6 +111,12 @@ class Settings(BaseSettings):
     scheduler_tick: float = Field(default=0.5, gt=0, description="seconds between looks at the database")
     resend_after: float = Field(default=10.0, gt=0, description="seconds until an unclaimed job is sent again; doubles")
     misfire_grace: int = Field(default=3600, description="seconds a missed due time may be late and still fire")
+    zone_limits: dict[Annotated[str, Field(pattern=names.ZONE)], Annotated[int, Field(ge=1)]] = Field(
+        default={}, description="JSON: scans that go on at once in a zone, at most; no limit in those not named"
+    )
+    hypervisor_group_limit: int = Field(
+        default=2, ge=0, description="the same of hosts that share a hypervisor; 0: no limit"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -131,6 +137,20 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
         return value
+
+    @model_validator(mode="after")
+    def _check_times(self) -> Self:
+        if self.lease_seconds <= self.heartbeat_seconds:
+            raise ValueError(
+                f"lease_seconds ({self.lease_seconds:g}) must be above heartbeat_seconds ({self.heartbeat_seconds:g}):"
+                " a run would be taken from a worker that is well. Two heartbeats are usual."
+            )
+        if self.scan_deadline >= self.visibility_timeout:
+            raise ValueError(
+                f"scan_deadline ({self.scan_deadline}) must be below visibility_timeout ({self.visibility_timeout}):"
+                " Redis would deliver the job of a running scan again."
+            )
+        return self
 
     @property
     def secrets(self) -> tuple[str, ...]:

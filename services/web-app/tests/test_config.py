@@ -27,3 +27,29 @@ def test_a_zone_that_cannot_be_one_is_refused(monkeypatch: pytest.MonkeyPatch, z
     monkeypatch.setenv("VULS_ZONE", zone)
     with pytest.raises(ValueError, match="zone"):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"HEARTBEAT_SECONDS": "10", "LEASE_SECONDS": "10"}, r"lease_seconds \(10\) must be above heartbeat_seconds"),
+        ({"SCAN_DEADLINE": "14400"}, r"scan_deadline \(14400\) must be below visibility_timeout \(14400\)"),
+        ({"ZONE_LIMITS": '{"dmz": 0}'}, "zone_limits"),
+        ({"ZONE_LIMITS": '{"No Zone": 1}'}, "zone_limits"),
+        ({"HYPERVISOR_GROUP_LIMIT": "-1"}, "hypervisor_group_limit"),
+    ],
+)
+def test_times_and_limits_that_cannot_work_are_refused(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], sentence: str
+) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(f"VULS_{name}", value)
+    with pytest.raises(ValueError, match=sentence):
+        Settings()
+
+
+def test_a_lease_is_two_heartbeats_and_limits_of_zones_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VULS_ZONE_LIMITS", '{"dmz": 2}')
+    settings = Settings()
+    assert settings.lease_seconds == 2 * settings.heartbeat_seconds
+    assert settings.zone_limits == {"dmz": 2}

@@ -115,6 +115,7 @@ class NewHost(Body):
     address: Address
     port: Annotated[int, Field(ge=1, le=65535)] = 22
     zone: Zone = "default"
+    hypervisor_group: GroupName | None = None
     groups: Annotated[list[GroupName], Field(max_length=100)] = []
 
 
@@ -160,6 +161,7 @@ class HostShown(BaseModel):
     address: str
     port: int
     zone: str
+    hypervisor_group: str | None
     groups: list[str]
     latest: LatestRun | None
     assessment: Assessment | None

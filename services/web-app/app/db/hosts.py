@@ -47,7 +47,14 @@ def find_hosts(session: Session, name: str | None = None, zone: str | None = Non
 
 
 def create_host(
-    session: Session, *, name: str, address: str, port: int, zone: str, groups: Collection[str] = ()
+    session: Session,
+    *,
+    name: str,
+    address: str,
+    port: int,
+    zone: str,
+    hypervisor_group: str | None = None,
+    groups: Collection[str] = (),
 ) -> Host:
     """Add a host to the caller's transaction.
 
@@ -57,7 +64,7 @@ def create_host(
     """
     host_id = session.scalar(
         insert(Host)
-        .values(name=name, address=address, port=port, zone=zone)
+        .values(name=name, address=address, port=port, zone=zone, hypervisor_group=hypervisor_group)
         .on_conflict_do_nothing(index_elements=[Host.name])
         .returning(Host.id)
     )
@@ -77,5 +84,6 @@ def host_json(host: Host) -> dict[str, Any]:
         "address": host.address,
         "port": host.port,
         "zone": host.zone,
+        "hypervisor_group": host.hypervisor_group,
         "groups": [group.name for group in host.groups],
     }

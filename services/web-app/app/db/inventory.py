@@ -37,6 +37,7 @@ class InventoryHost(_Part):
     address: Annotated[str, StringConstraints(pattern=names.ADDRESS)]
     port: Annotated[int, Field(ge=1, le=65535)] = 22
     zone: Annotated[str, StringConstraints(pattern=names.ZONE)] = "default"
+    hypervisor_group: GroupName | None = None
     groups: list[GroupName] = []
 
 
@@ -134,7 +135,7 @@ def _apply_host(session: Session, wanted: InventoryHost, new_groups: list[str]) 
         session.add(host)
         session.flush()
     zone = host.zone
-    changed = _update(host, {"name": wanted.name} | wanted.given("address", "port", "zone"))
+    changed = _update(host, {"name": wanted.name} | wanted.given("address", "port", "zone", "hypervisor_group"))
     if host.zone != zone:  # nobody in the old zone can scan it any more
         session.execute(update(Run).where(Run.host_id == host.id, Run.status == "queued").values(zone=host.zone))
     if "groups" in wanted.model_fields_set and {group.name for group in host.groups} != set(wanted.groups):

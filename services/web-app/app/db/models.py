@@ -72,6 +72,7 @@ class Host(Base):
     address: Mapped[str]
     port: Mapped[int] = mapped_column(default=22)
     zone: Mapped[str] = mapped_column(default="default")
+    hypervisor_group: Mapped[str | None]  # the hosts that share a hypervisor with it
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     groups: Mapped[list[HostGroup]] = relationship(secondary="host_group_member", order_by=HostGroup.name)
 
@@ -183,6 +184,7 @@ class Run(Base):
             text("finished_at DESC"),
             postgresql_where=text("kind = 'reassess' AND status = 'success'"),
         ),
+        Index("run_holding", "host_id", postgresql_where=text("lease_expires_at IS NOT NULL")),
         Index("run_open", "id", postgresql_where=text("status IN ('queued', 'started')")),
         Index(
             "run_with_phases", "host_id", text("finished_at DESC"), postgresql_where=text("phase_seconds IS NOT NULL")
@@ -200,12 +202,14 @@ class Run(Base):
     requested_by: Mapped[str | None]
     scheduled_for: Mapped[datetime | None]
     attempt: Mapped[int] = mapped_column(SmallInteger, default=0)
+    takeovers: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")  # of this attempt
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     sent_at: Mapped[datetime | None]
     sent_count: Mapped[int] = mapped_column(SmallInteger, default=0)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     lease_owner: Mapped[str | None]
+    # Also after the end, while the scan may not be over: no other scan of the host begins before.
     lease_expires_at: Mapped[datetime | None]
     result_data: Mapped[dict[str, Any]] = mapped_column(default=dict)
     phase: Mapped[str | None]

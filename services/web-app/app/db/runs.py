@@ -5,24 +5,33 @@ nothing and say so. So a job that is delivered twice, an attempt whose lease was
 finish a run that is finished.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, true, update
+from sqlalchemy import ColumnElement, Select, case, func, null, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from app.db.events import record_event
 from app.db.hosts import visible
 from app.db.models import Event, Host, Run, ScheduledTask
+from app.db.room import host_is_held, may_start, unsent_that_fit
 from app.domain.envelope import TASK_UPDATE, task_update_data
+from app.domain.owner import Owner, nobody_of
 from app.domain.permissions import Access
+from app.domain.room import Limits
 from app.domain.status import FINISHED_STATUSES, OPEN_STATUSES, HostRunKind, RunStatus, ScanType, Trigger
 from app.domain.times import wire_time
 
 _HOST_RUN_NAMES: dict[HostRunKind, str] = {"check": "Test connection of {host}", "reassess": "Assess {host} again"}
+MOST_TAKEOVERS = 3  # of an attempt: what kills its worker each time shall not do so for ever
+NO_LIMITS = Limits()
+_MAY_BE_JOINED = Run.takeovers < MOST_TAKEOVERS
+_SEND_FREED_EVERY = 1.0  # seconds
+# The executor ends a job 60 s after it was last asked about, or sooner, and needs some seconds for it.
+_GOES_ON = timedelta(seconds=70)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,28 +161,68 @@ def restart_run(session: Session, run_id: int) -> tuple[Run, Event] | None:
     return None if run is None else (run, _record(session, run, _now(session)))
 
 
-def claim_run(session: Session, run_id: int, owner: str, lease_seconds: float) -> Claim | None:
+def claim_run(
+    session: Session,
+    run_id: int,
+    owner: str,
+    lease_seconds: float,
+    is_gone: Callable[[str], bool] = lambda _: False,
+    group_limit: int = 0,
+) -> Claim | None:
     """Make `owner` the one who works on a run, for `lease_seconds`.
 
-    A queued run begins its next attempt. An attempt whose lease expired is joined: it keeps its number, so that the
-    executor goes on with the job it may still be running. None when someone else has the run or it is finished.
+    A queued run begins its next attempt, unless its host is being scanned, or `group_limit` hosts of its hypervisor
+    are; the scheduler then sends its job again later. An attempt is joined when its lease expired, or when `is_gone`
+    says so of its owner, by a process of the owner's host only: that host's executor has the job and goes on with it.
+    None when someone else has the run, it has to wait, or it is finished.
     """
     lease = {"lease_owner": owner, "lease_expires_at": _lease_end(lease_seconds)}
-    run = _change(
-        session,
-        Run.id == run_id,
-        Run.status == "queued",
-        status="started",
-        attempt=Run.attempt + 1,
-        started_at=func.clock_timestamp(),
-        **lease,
-    )
-    if run is not None:
-        return Claim(run, _record(session, run, _now(session)))
-    run = _change(
-        session, Run.id == run_id, Run.status == "started", Run.lease_expires_at < func.clock_timestamp(), **lease
-    )
+    if may_start(session, run_id, group_limit):
+        run = _change(
+            session,
+            Run.id == run_id,
+            Run.status == "queued",
+            status="started",
+            attempt=Run.attempt + 1,
+            takeovers=0,
+            started_at=func.clock_timestamp(),
+            **lease,
+        )
+        return None if run is None else Claim(run, _record(session, run, _now(session)))
+    session.execute(update(Run).where(Run.id == run_id, Run.status == "queued").values(sent_at=None))
+    return _join(session, run_id, owner, lease, is_gone)
+
+
+def _join(
+    session: Session, run_id: int, owner: str, lease: dict[str, Any], is_gone: Callable[[str], bool]
+) -> Claim | None:
+    silent = Run.lease_expires_at < func.clock_timestamp()
+    query = select(Run.lease_owner, silent).where(Run.id == run_id, Run.status == "started", _MAY_BE_JOINED)
+    before, is_silent = session.execute(query).one_or_none() or (None, False)
+    if before is None or Owner.parse(before).host != Owner.parse(owner).host:
+        return None
+    if not is_silent and not is_gone(before):
+        return None
+    guard = (Run.id == run_id, Run.status == "started", Run.lease_owner == before, silent if is_silent else true())
+    run = _change(session, *guard, takeovers=Run.takeovers + 1, **lease)
     return None if run is None else Claim(run, None)
+
+
+def let_go(session: Session, host: str, is_gone: Callable[[str], bool], lease_seconds: float) -> list[int]:
+    """Free the attempts of the processes of `host` that are gone, for another process of it; return the runs' ids.
+
+    The scheduler sends their jobs again at once. One that nobody joins within `lease_seconds` ends as lost.
+    """
+    nobody = nobody_of(host)
+    mine = Run.lease_owner.startswith(nobody, autoescape=True) & (Run.lease_owner != nobody)
+    query = select(Run.id, Run.lease_owner).where(Run.status == "started", mine, _MAY_BE_JOINED)
+    freed: list[int] = []
+    for run_id, owner in session.execute(query).all():
+        if owner is not None and is_gone(owner):
+            guard = (Run.id == run_id, Run.status == "started", Run.lease_owner == owner)
+            values = {"lease_owner": nobody, "lease_expires_at": _lease_end(lease_seconds)}
+            freed += session.scalars(update(Run).where(*guard).values(**values).returning(Run.id)).all()
+    return freed
 
 
 def held(run: Run) -> tuple[ColumnElement[bool], ...]:
@@ -197,8 +246,10 @@ def _end(
     guard: Sequence[ColumnElement[bool]],
     status: RunStatus,
     result_data: dict[str, Any],
+    goes_on: ColumnElement[datetime | None] | None = None,
     **more: Any,  # noqa: ANN401
 ) -> Event | None:
+    """End the run; `goes_on` is until when its host stays held, because the scan may not be over."""
     ended = _change(
         session,
         *guard,
@@ -206,7 +257,7 @@ def _end(
         finished_at=func.clock_timestamp(),
         result_data=result_data,
         lease_owner=None,
-        lease_expires_at=None,
+        lease_expires_at=goes_on,
         **more,
     )
     return None if ended is None else _record(session, ended, _now(session))
@@ -224,12 +275,23 @@ def finish_run(
     `phase_seconds` is what later scans of the host are compared with.
     """
     more = {} if phase_seconds is None else {"phase_seconds": phase_seconds}
-    return _end(session, held(run), status, result_data, **more)
+    return _end(session, held(run), status, result_data, None, **more)
+
+
+def _scan_goes_on() -> ColumnElement[datetime | None]:
+    """Return until when a run that somebody else ends may still be scanned for: until its worker or executor knows."""
+    return case((Run.status == "started", func.clock_timestamp() + _GOES_ON), else_=null())
+
+
+def free_host(session: Session, run: Run) -> None:
+    """Let the host of a run that somebody else ended be scanned again: the executor has ended the job of `run`."""
+    ended = (Run.id == run.id, Run.attempt == run.attempt, Run.status != "started")
+    session.execute(update(Run).where(*ended).values(lease_expires_at=None))
 
 
 def cancel_run(session: Session, run_id: int) -> Event | None:
     """End an open run at a person's wish; its worker notices within a second or so. None when it is finished."""
-    return _end(session, (Run.id == run_id, Run.status.in_(OPEN_STATUSES)), "cancelled", {})
+    return _end(session, (Run.id == run_id, Run.status.in_(OPEN_STATUSES)), "cancelled", {}, _scan_goes_on())
 
 
 def expire_leases(session: Session, result_data: dict[str, Any], limit: int = 100) -> list[Event]:
@@ -237,19 +299,28 @@ def expire_leases(session: Session, result_data: dict[str, Any], limit: int = 10
     silent = (Run.status == "started", Run.lease_expires_at < func.clock_timestamp())
     query = select(Run.id).where(*silent).order_by(Run.id).limit(limit).with_for_update(skip_locked=True)
     ended = [
-        _end(session, (Run.id == run_id, *silent), "failed", result_data) for run_id in session.scalars(query).all()
+        _end(session, (Run.id == run_id, *silent), "failed", result_data, _scan_goes_on())
+        for run_id in session.scalars(query).all()
     ]
     return [event for event in ended if event is not None]
 
 
-def jobs_to_send(session: Session, resend_after: float, greatest_delay: float, limit: int = 100) -> Sequence[Run]:
-    """Return queued runs whose job was never sent, or was sent a while ago and is unclaimed, oldest first.
+def jobs_to_send(
+    session: Session, resend_after: float, greatest_delay: float, limits: Limits = NO_LIMITS, limit: int = 100
+) -> Sequence[Run]:
+    """Return the runs whose job is to be sent, oldest first.
 
-    The wait doubles with each time a job was sent: `resend_after` seconds, up to `greatest_delay`.
+    Those are queued runs that were never sent and that `limits` leave room for, queued runs whose job was sent a while
+    ago and is unclaimed, and started ones that were let go. Nothing is sent for a host that is being scanned. The wait
+    doubles with each time a job was sent: `resend_after` seconds, up to `greatest_delay`.
     """
     wait = func.least(resend_after * func.power(2, func.least(Run.sent_count - 1, 20)), greatest_delay)
     due = Run.sent_at + func.make_interval(0, 0, 0, 0, 0, 0, wait) < func.clock_timestamp()
-    query = select(Run).where(Run.status == "queued", Run.sent_at.is_(None) | due).order_by(Run.id).limit(limit)
+    again = (Run.status == "queued") & due & ~host_is_held()
+    lately = Run.sent_at > func.clock_timestamp() - timedelta(seconds=_SEND_FREED_EVERY)
+    freed = (Run.status == "started") & Run.lease_owner.endswith(nobody_of("")) & (Run.sent_at.is_(None) | ~lately)
+    new = Run.id.in_(unsent_that_fit(session, limits, limit))
+    query = select(Run).where(Run.status.in_(OPEN_STATUSES), again | freed | new).order_by(Run.id).limit(limit)
     return session.scalars(query.options(joinedload(Run.host))).all()
 
 
@@ -257,7 +328,7 @@ def mark_sent(session: Session, run_id: int) -> None:
     """Note that the run's job is with Redis now."""
     session.execute(
         update(Run)
-        .where(Run.id == run_id, Run.status == "queued")
+        .where(Run.id == run_id, Run.status.in_(OPEN_STATUSES))
         .values(sent_at=func.clock_timestamp(), sent_count=func.least(Run.sent_count + 1, 1000))
     )
 

@@ -18,6 +18,7 @@ _REQUEST_TIMEOUT = 10.0
 _FIRST_RETRY = 0.2
 _GREATEST_RETRY = 5.0
 _CANCEL_PATIENCE = 30.0  # seconds that the end of a job is asked for while the executor is away
+_END_PATIENCE = 10.0  # seconds for the end of a job that was cancelled, which takes up to 5
 
 
 class ExecutorError(Exception):
@@ -189,6 +190,19 @@ class ExecutorClient:
                 break
             time.sleep(delay)
         logger.warning("Could not cancel executor job %s: %s", job_id, problem)
+
+    def has_stopped(self, job_id: str) -> bool:
+        """Wait for the end of a job that was cancelled; False when it does not come or cannot be seen."""
+        ends_at = time.monotonic() + _END_PATIENCE
+        while time.monotonic() < ends_at:
+            try:
+                job = self._look(job_id)
+            except (httpx.TransportError, _Retry, ExecutorError):
+                return False
+            if job is None or job.has_ended:
+                return True
+            time.sleep(self._poll_interval)
+        return False
 
     def _submit(self, path: str, request: Mapping[str, Any]) -> Job:
         response = self._http.post(path, json=request)

@@ -17,6 +17,7 @@ from app.config import Settings
 from app.db.events import load_event
 from app.db.models import Run
 from app.db.runs import forget_sent, jobs_to_send, mark_sent
+from app.domain.room import Limits
 from app.tasks.celery_app import SCAN_TASK, scan_queue
 from app.utils.notification_service.publisher import Publisher
 from app.utils.redis_client import make_redis
@@ -67,6 +68,7 @@ class Dispatcher:
         self._settings = settings
         self._sessions = sessions
         self._celery = celery
+        self._limits = Limits(settings.zone_limits, settings.hypervisor_group_limit)
         self._publisher = Publisher(settings)
         self._watch = RedisWatch(settings)
         self._events: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -146,7 +148,7 @@ class Dispatcher:
 
     def _send_jobs(self) -> None:
         with self._sessions() as session:
-            runs = jobs_to_send(session, self._settings.resend_after, _GREATEST_RESEND_DELAY)
+            runs = jobs_to_send(session, self._settings.resend_after, _GREATEST_RESEND_DELAY, self._limits)
         for run in runs:
             if not self._send(run):
                 return

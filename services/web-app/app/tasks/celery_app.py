@@ -11,6 +11,7 @@ from kombu import Exchange, Queue
 
 from app.config import Settings, get_settings
 from app.log import configure_logging
+from app.tasks.orphans import OrphanWatch
 
 SCAN_TASK = "app.tasks.scan_tasks.run_vulnerability_scan"
 
@@ -71,6 +72,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_redirect_stdouts=False,
     )
+    celery.steps["consumer"].add(OrphanWatch)
     if settings.redis_tls:
         celery.conf.broker_use_ssl = {
             "ssl_cert_reqs": ssl.CERT_REQUIRED,

@@ -1,11 +1,8 @@
 """One attempt at a run, from claim to stored end."""
 
 import logging
-import os
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +16,7 @@ from app.config import Settings
 from app.db.events import load_event
 from app.db.models import Event, Host, Run
 from app.db.progress import earlier_seconds
-from app.db.runs import Claim, claim_run, create_adhoc_run, find_run, restart_run
+from app.db.runs import Claim, claim_run, create_adhoc_run, find_run, free_host, restart_run
 from app.db.scans import Packages, collected_packages, end_run
 from app.domain.backoff import delays
 from app.domain.envelope import task_update_data
@@ -28,6 +25,7 @@ from app.domain.status import FINISHED_STATUSES, SCAN_TYPES, ScanType
 from app.domain.verdict import Database, Reason, Verdict, failed, judge, judge_check
 from app.integrations.executor_client import ExecutorClient, ExecutorError, Job, ScanGivenUp, VulnerabilityDatabase
 from app.tasks.lease import LeaseKeeper
+from app.tasks.owner import is_gone, own_name
 from app.tasks.progress import ProgressTeller
 from app.utils.notification_service.publisher import publish_task_notification
 
@@ -66,22 +64,21 @@ class ScanRunner:
     def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
         self._settings = settings
         self._sessions = sessions
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._owner = own_name()
 
     def deliver(self, run_id: int) -> dict[str, Any] | None:
-        """Do a job that Celery delivered. A run that another has, or that is finished, is left alone: None."""
-        with self._sessions.begin() as session:
-            claim = claim_run(session, run_id, self._owner, self._settings.lease_seconds)
+        """Do a job that Celery delivered. One that another has, that must wait or is finished is left alone: None."""
+        claim = self._try_claim(run_id)
         if claim is None:
-            logger.info("Run %s is in other hands or finished: nothing to do", run_id)
+            logger.info("Run %s is in other hands, has to wait for others or is finished: nothing to do", run_id)
             return None
         return self._perform(claim, [claim.event])
 
     def run_now(self, host_id: int, scan_type: str, run_id: int) -> dict[str, Any]:
         """Scan a host under a run id of the caller's choice and return the end of the run.
 
-        An unknown id becomes an ad-hoc run; a finished run gets another attempt; one that is being worked on is waited
-        for.
+        An unknown id becomes an ad-hoc run; a finished run gets another attempt; one that is being worked on, or that
+        has to wait for another scan of its host, is waited for.
 
         Raises:
             ScanRequestError: unknown host or scan type, or the run is another host's or of another scan type.
@@ -91,12 +88,21 @@ class ScanRunner:
         try:
             with self._sessions.begin() as session:
                 queued = _queue(session, host_id, scan_type, run_id)  # type: ignore[arg-type]  # checked above
-                claim = claim_run(session, run_id, self._owner, self._settings.lease_seconds)
+                claim = self._claim(session, run_id)
         except IntegrityError as error:
             raise ScanRequestError(f"run {run_id} belongs to another zone: use another id") from error
         if claim is None:
+            self._tell(queued)
             return self._wait_for_other(run_id)
         return self._perform(claim, [queued, claim.event])
+
+    def _claim(self, session: Session, run_id: int) -> Claim | None:
+        settings = self._settings
+        return claim_run(session, run_id, self._owner, settings.lease_seconds, is_gone, settings.hypervisor_group_limit)
+
+    def _try_claim(self, run_id: int) -> Claim | None:
+        with self._sessions.begin() as session:
+            return self._claim(session, run_id)
 
     def _perform(self, claim: Claim, told: list[Event | None]) -> dict[str, Any]:
         run = claim.run
@@ -125,12 +131,15 @@ class ScanRunner:
             if brought is None:
                 return []
             # Of an attempt that was joined nobody knows when its phases began.
-            return self._store(run, brought, course.durations() if claim.event is not None else None)
+            events = self._store(run, brought, course.durations() if claim.event is not None else None)
         except _DATABASE_AWAY:
             raise
         except Exception:
             logger.exception("Run %s failed in a way that nobody foresaw", run.id)
-            return self._store(run, Brought(failed("internal", _INTERNAL.format(host=run.host.name))))
+            events = self._store(run, Brought(failed("internal", _INTERNAL.format(host=run.host.name))))
+        if not events:
+            self._free_host(run)
+        return events
 
     def _course(self, run: Run) -> Course:
         """Return where the scan stands, and what its progress is measured by."""
@@ -156,6 +165,8 @@ class ScanRunner:
                 path, request = _request(run, packages)
                 job = client.run(path, request, settings.scan_deadline, lost, teller.look)
         except ScanGivenUp:
+            if client.has_stopped(_job_id(run)):
+                self._free_host(run)
             return None
         except ExecutorError as refusal:
             return Brought(failed(refusal.code, refusal.sentence))
@@ -189,6 +200,14 @@ class ScanRunner:
 
         return self._persistently(store)
 
+    def _free_host(self, run: Run) -> None:
+        """Have the next scan of the host wait no longer than it must; it begins a minute later where this fails."""
+        try:
+            with self._sessions.begin() as session:
+                free_host(session, run)
+        except SQLAlchemyError as error:
+            logger.warning("The host of run %s stays held for a while (%s)", run.id, type(error).__name__)
+
     def _persistently(self, work: Callable[[], T]) -> T:
         """Do database work, again while the database is away, for at most the time a scan may take."""
         ends_at = time.monotonic() + self._settings.scan_deadline
@@ -220,6 +239,9 @@ class ScanRunner:
             said = self._say(run_id)
             if said["status"] in FINISHED_STATUSES:
                 return said
+            claim = self._persistently(lambda: self._try_claim(run_id))
+            if claim is not None:
+                return self._perform(claim, [claim.event])
             time.sleep(_WAIT_FOR_OTHER)
         raise ScanRequestError(f"run {run_id} did not end in time")
 

@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 from sqlalchemy.exc import ProgrammingError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from app.config import Component
 from app.db import migrate
 from app.db.events import read_events
 from app.db.findings import lock_findings
-from app.db.models import Host, HostFinding, ScheduledTask
+from app.db.models import Host, HostFinding, Run, ScheduledTask
 from app.db.runs import claim_run, create_run
 from app.db.scans import end_run
 from app.domain.verdict import judge
@@ -63,8 +63,12 @@ def end(worker: Sessions, run_id: int, document: dict[str, Any]) -> int:
     with worker.begin() as session:
         claim = claim_run(session, run_id, "worker", 30)
     assert claim is not None
+    return end_claimed(worker, claim.run, document)
+
+
+def end_claimed(worker: Sessions, run: Run, document: dict[str, Any]) -> int:
     with worker.begin() as session:
-        ended = end_run(session, claim.run, judge(0, 0, document, [], host="h"), document)[0]
+        ended = end_run(session, run, judge(0, 0, document, [], host="h"), document)[0]
     scan_id: int = ended.data["result_data"]["scan_id"]
     return scan_id
 
@@ -115,12 +119,15 @@ def test_two_scans_of_a_host_that_end_together_are_compared_one_after_the_other(
 ) -> None:
     scan(A="high")
     web, worker = sessions_as("web"), sessions_as("worker")
-    run_ids = []
     for _ in range(4):
         with web.begin() as session:
-            run_ids.append(create_run(session, session.get_one(ScheduledTask, task_id), "manual")[0].id)
+            create_run(session, session.get_one(ScheduledTask, task_id), "manual")
+    # Nobody may start a second scan of a host; a worker of an earlier release would.
+    database.execute("UPDATE run SET status = 'started', attempt = 1, lease_owner = 'a' WHERE status = 'queued'")
+    with worker() as session:
+        runs = session.scalars(select(Run).where(Run.status == "started").options(joinedload(Run.host))).all()
     with ThreadPoolExecutor(4) as pool:
-        scans = list(pool.map(lambda run_id: end(worker, run_id, result(A="high", B="low")), run_ids))
+        scans = list(pool.map(lambda run: end_claimed(worker, run, result(A="high", B="low")), runs))
     assert told(web) == [{"new": ["CVE-B"]}]
     assert database.execute(STATE)[1] == ("CVE-B", "low", None, "new", min(scans))
 

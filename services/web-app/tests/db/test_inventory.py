@@ -56,6 +56,7 @@ def test_the_local_inventory_is_applied_once(sessions_as: Maker) -> None:
         ({"address": "192.0.2.1"}, "address", "192.0.2.1"),
         ({"port": 2222}, "port", 2222),
         ({"zone": "other"}, "zone", "other"),
+        ({"hypervisor_group": "rack-7"}, "hypervisor_group", "rack-7"),
         ({"name": "renamed"}, "name", "renamed"),
     ],
 )
@@ -161,6 +162,7 @@ def test_queued_runs_move_with_their_host_to_another_zone(sessions_as: Maker) ->
         ({"hosts": [HOST | {"port": 0}]}, ValidationError),
         ({"hosts": [HOST | {"id": 1_000_000}]}, ValidationError),
         ({"hosts": [HOST | {"zone": "Über"}]}, ValidationError),
+        ({"hosts": [HOST | {"hypervisor_group": ""}]}, ValidationError),
         ({"hosts": [HOST | {"colour": "red"}]}, ValidationError),
         ({"hosts": [HOST | {"groups": ["../x"]}]}, ValidationError),
         ({"hosts": [HOST], "tasks": [TASK | {"scan_type": "slow"}]}, ValidationError),

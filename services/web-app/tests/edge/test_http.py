@@ -160,7 +160,7 @@ def test_an_id_of_nothing_is_a_problem_and_no_fault(sign_in: SignIn, identifier:
 
 def test_a_host_is_added_once(sign_in: SignIn) -> None:
     http = sign_in("admin").http
-    body = {"name": "web-1", "address": "192.0.2.9", "groups": ["group-1"]}
+    body = {"name": "web-1", "address": "192.0.2.9", "groups": ["group-1"], "hypervisor_group": "rack-7"}
 
     made = http.post("/api/hosts", json=body)
     assert made.status_code == 201

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +19,13 @@ from app.scheduler.service import Clock, Scheduler
 from app.scheduler.work import database_now
 from app.tasks.celery_app import make_celery
 from tests.conftest import SettingsMaker
+from tests.executor_double import API_KEY, ExecutorDouble
 from tests.redis_server import OwnRedis
+from tests.scheduler.worker import Worker
+from tests.services import Database
 from tests.waiting import wait_until
 
+WorkerStarter = Callable[..., Worker]
 SPEED = 20.0  # an hour passes in three minutes, a minute in three seconds
 
 
@@ -52,7 +57,8 @@ def scheduler_settings(make_settings: SettingsMaker) -> Callable[..., Settings]:
     """Settings of a scheduler that looks often."""
 
     def make(**more: Any) -> Settings:
-        return make_settings("scheduler", **({"scheduler_tick": 0.1, "lease_seconds": 1} | more))
+        often = {"scheduler_tick": 0.1, "lease_seconds": 1, "heartbeat_seconds": 0.5}
+        return make_settings("scheduler", **(often | more))
 
     return make
 
@@ -88,3 +94,43 @@ def scheduling(settings: Settings, clock: Clock = database_now) -> Iterator[thre
         stop.set()
         thread.join(15)
         wait_until(lambda: not thread.is_alive(), 1)
+
+
+@pytest.fixture
+def executor(tmp_path: Path) -> Iterator[ExecutorDouble]:
+    with ExecutorDouble(tmp_path / "executor.sock") as double:
+        yield double
+
+
+@pytest.fixture
+def start_worker(
+    database: Database, own_redis: OwnRedis, executor: ExecutorDouble, tmp_path: Path
+) -> Iterator[WorkerStarter]:
+    """Start workers with short leases; those alive at the end are killed."""
+    workers: list[Worker] = []
+
+    def start(**more: Any) -> Worker:
+        values = {"lease_seconds": 2, "heartbeat_seconds": 0.5} | more
+        environment = database.environment(
+            "worker",
+            redis_host=own_redis.host,
+            redis_port=own_redis.port,
+            redis_user="default",
+            redis_password="",
+            executor_socket=str(executor.socket_path),
+            executor_api_key=API_KEY,
+            **values,
+        )
+        workers.append(Worker(tmp_path / f"worker-{len(workers)}.log", environment))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.kill()
+
+
+@pytest.fixture
+def settings(scheduler_settings: Callable[..., Settings], own_redis: OwnRedis) -> Settings:
+    """A scheduler's settings that lead to a Redis of the test's own."""
+    where = {"redis_host": own_redis.host, "redis_port": own_redis.port, "redis_user": "default", "redis_password": ""}
+    return scheduler_settings(**where, lease_seconds=2)

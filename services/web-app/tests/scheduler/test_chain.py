@@ -1,13 +1,7 @@
 """From a click to a stored scan: scheduler, Redis and a Celery worker as processes of their own."""
 
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import pytest
+from collections.abc import Callable
 
 from app.config import Settings
 from app.db.events import read_events
@@ -15,76 +9,8 @@ from tests.conftest import Sessions
 from tests.db.rows import queue_run
 from tests.executor_double import API_KEY, ExecutorDouble
 from tests.redis_server import OwnRedis
-from tests.scheduler.conftest import scheduling
-from tests.services import Database
+from tests.scheduler.conftest import WorkerStarter, scheduling
 from tests.waiting import wait_until
-
-ROOT = Path(__file__).parents[2]
-WORKER = [sys.executable, "-m", "celery", "-A", "app.tasks.celery_app", "worker", "-Q", "scan.default", "-c", "1"]
-WORKER += ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"]
-BOOT = 90  # seconds that a worker may take to start on a busy machine
-
-
-class Worker:
-    """A Celery worker of zone default, with its log."""
-
-    def __init__(self, log: Path, environment: dict[str, str]) -> None:
-        self._log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                WORKER, cwd=ROOT, env=os.environ | environment, stdout=output, stderr=subprocess.STDOUT, process_group=0
-            )
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def wait_until_ready(self) -> None:
-        wait_until(lambda: " ready." in self.log, BOOT, f"the worker's start: {self.log[-2000:]}")
-
-    def kill(self) -> None:
-        """End it with its children, without a chance to say anything."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-@pytest.fixture
-def executor(tmp_path: Path) -> Iterator[ExecutorDouble]:
-    with ExecutorDouble(tmp_path / "executor.sock") as double:
-        yield double
-
-
-@pytest.fixture
-def start_worker(
-    database: Database, own_redis: OwnRedis, executor: ExecutorDouble, tmp_path: Path
-) -> Iterator[Callable[[], Worker]]:
-    workers: list[Worker] = []
-
-    def start() -> Worker:
-        environment = database.environment(
-            "worker",
-            redis_host=own_redis.host,
-            redis_port=own_redis.port,
-            redis_user="default",
-            redis_password="",
-            executor_socket=str(executor.socket_path),
-            executor_api_key=API_KEY,
-            lease_seconds=2,
-            heartbeat_seconds=0.5,
-        )
-        workers.append(Worker(tmp_path / f"worker-{len(workers)}.log", environment))
-        return workers[-1]
-
-    yield start
-    for worker in workers:
-        if worker.process.poll() is None:
-            worker.kill()
-
-
-@pytest.fixture
-def settings(scheduler_settings: Callable[..., Settings], own_redis: OwnRedis) -> Settings:
-    where = {"redis_host": own_redis.host, "redis_port": own_redis.port, "redis_user": "default", "redis_password": ""}
-    return scheduler_settings(**where, lease_seconds=2)
 
 
 def told(sessions: Sessions) -> list[str]:
@@ -97,7 +23,7 @@ def test_a_click_ends_in_a_scan_though_redis_dies_in_between(
     settings: Settings,
     own_redis: OwnRedis,
     executor: ExecutorDouble,
-    start_worker: Callable[[], Worker],
+    start_worker: WorkerStarter,
 ) -> None:
     web = sessions_as("web")
     with scheduling(settings):
@@ -126,7 +52,7 @@ def test_a_scan_outlives_redis_and_a_killed_workers_run_is_ended(
     settings: Settings,
     own_redis: OwnRedis,
     executor: ExecutorDouble,
-    start_worker: Callable[[], Worker],
+    start_worker: WorkerStarter,
 ) -> None:
     web = sessions_as("web")
     executor.let_end.clear()

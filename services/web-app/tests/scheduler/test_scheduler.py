@@ -139,7 +139,7 @@ def test_due_times_fire_on_time_whatever_redis_does(
     with scheduling(settings, clock):
         if trouble == signal.SIGKILL:
             own_redis.start()
-        wait_until(lambda: own_redis.queue_length("scan.default") >= 2)
+        wait_until(lambda: own_redis.queue_length("scan.default") >= 1)  # one run of a host at a time
 
 
 def test_a_database_that_was_away_ends_no_living_run(

@@ -52,6 +52,7 @@ def test_the_executor_hears_of_it_soon_however_rare_the_heartbeats_are(
     assert told(web) == [(run_id, "queued"), (run_id, "started"), (run_id, "cancelled")]
     (job,) = executor.jobs.values()
     assert job["state"] == "cancelled"
+    assert stored_run(web, run_id).lease_expires_at is None  # the next scan of the host may begin
     with web() as session:
         events = read_events(session, 0, 100)[1]
     assert (events[-1].type, events[-1].data.get("status")) == ("task_update", "cancelled")

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from socket import gethostname
 from typing import Any
 
 import psycopg
@@ -13,6 +14,7 @@ from app.config import Settings
 from app.db.events import read_events
 from app.db.runs import claim_run
 from app.domain.envelope import TASK_PROGRESS
+from app.domain.owner import nobody_of
 from app.domain.progress import MOST
 from app.tasks.scan_run import ScanRunner
 from tests.conftest import Sessions
@@ -91,7 +93,7 @@ def test_a_run_that_another_worker_took_over_goes_on_from_where_it_was(
 ) -> None:
     run_id = queue(web)
     with sessions_as("worker").begin() as session:
-        assert claim_run(session, run_id, "a worker that is gone", -1)
+        assert claim_run(session, run_id, nobody_of(gethostname()), -1)
     database.execute("UPDATE run SET phase = 'connecting', percent = 40")
     executor.let_end.clear()
     say(executor, "matching")

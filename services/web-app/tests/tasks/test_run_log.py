@@ -1,6 +1,7 @@
 """What a scan's programs say is stored while it runs: each line once, without secrets."""
 
 from collections.abc import Callable
+from socket import gethostname
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from app.config import Settings
 from app.db.run_log import read_log
 from app.db.runs import claim_run
+from app.domain.owner import nobody_of
 from app.domain.run_log import KEPT, MASK
 from app.tasks.scan_run import ScanRunner
 from tests.conftest import Sessions
@@ -61,7 +63,7 @@ def test_a_worker_that_takes_over_repeats_no_line(
     executor.says = said(scan[:220], ["report 0"])
     run_id = queue(web)
     with sessions_as("worker").begin() as session:
-        assert claim_run(session, run_id, "a worker that is gone", -1)
+        assert claim_run(session, run_id, nobody_of(gethostname()), -1)
     database.execute(
         "INSERT INTO run_log (run_id, n, attempt, text)"
         " SELECT %s, n + 1, 1, 'scan ' || n FROM generate_series(0, 209) n",
