@@ -136,7 +136,8 @@ _SCAN_RULES = (
     ),
     _rule(
         r"(?P<detail>No route to host|Connection refused|Connection timed out|Operation timed out"
-        r"|Network is unreachable|Connection reset by peer|Connection closed by|kex_exchange_identification)",
+        r"|Network is unreachable|Cannot assign requested address"
+        r"|Connection reset by peer|Connection closed by|kex_exchange_identification)",
         "unreachable",
         "{host} could not be reached over SSH ({detail}). Check that it is running, that its SSH server listens, and"
         " that no firewall stands between it and the scan host.",
@@ -166,6 +167,12 @@ _SCAN_RULES = (
         r"keypath: .* not exists",
         "missing_key",
         "The scan host has no SSH key to scan with. Run the scan_hosts playbook to install it.",
+    ),
+    _rule(
+        r"Unable to connect via SSH",
+        "unreachable",
+        "The scan host could not log in to {host} over SSH. Run the scan_hosts playbook to refresh its address, host"
+        " key and user; the log of the run has SSH's own words.",
     ),
     _rule(
         r"Error loading .*toml|toml: |is \*?invalid|must be a \*?Absolute|Failed to validate",

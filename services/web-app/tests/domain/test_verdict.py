@@ -89,6 +89,8 @@ def test_a_scan_that_brought_nothing_usable_has_failed(name: str, server: str | 
         ("ssh: Could not resolve hostname web-7: Name or service not known", "unreachable"),
         ("ssh: connect to host 192.0.2.9 port 22: Connection refused", "unreachable"),
         ("ssh: connect to host 192.0.2.9 port 22: Connection timed out", "unreachable"),
+        ("ssh: connect to host localhost port 22: Cannot assign requested address", "unreachable"),
+        ("Unable to connect via SSH. Scan with -vvv option to print SSH debugging messages", "unreachable"),
         ("Host key verification failed.", "unknown_host_key"),
         ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "host_key_changed"),
         ("sudo: a password is required", "sudo_denied"),
