@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
 
 from executor import containers, disk, phases, targets
-from executor.database import Database, DatabaseError, Facts
+from executor.database import Database, DatabaseError
 from executor.engine import NOT_RUN_EXITS, SIGNAL_EXITS, Engine, EngineUnreachable, Observation
 from executor.feed import Feed
 from executor.jobs import Job, Kind, State, Step
@@ -98,10 +98,8 @@ class Runner:
             await self._begin(State.SCANNING, Step.SCAN)
 
     async def _begin(self, state: State, step: Step) -> None:
-        # The database may be replaced at any time; the container keeps the one that was there when it was made.
-        database = await self._look_at_database() if step is Step.REPORT else None
         await self._ask(self._engine.create, self.job, step)
-        await self._move(state, phase=phases.FIRST[step], database=database)
+        await self._move(state, phase=phases.FIRST[step])
 
     async def _scan(self) -> None:
         if self.job.scan_exit is None:
@@ -114,13 +112,20 @@ class Runner:
         await asyncio.to_thread(self._place.forget_key)
         await self._begin(State.REPORTING, Step.REPORT)
 
-    async def _look_at_database(self) -> Facts | None:
-        """Return which database the report is about to read; None where that cannot be told."""
+    async def _note_database(self, container: str) -> None:
+        """Write down which database the report is about to read: the file that is there when its container starts.
+
+        It may be replaced at any time; the container keeps the one that it started with.
+        """
+        seen = await self._ask(self._engine.observe, container)
+        if seen is None or seen.started:
+            return
         try:
-            return await self._unless_cancelled(self._database.look)
+            facts = await self._unless_cancelled(self._database.look)
         except DatabaseError as error:
             log.warning("job %s: %s", self.job.id, error)
-            return None
+            facts = None
+        self.job = await asyncio.to_thread(self._store.note_database, self.job.id, facts)
 
     async def _report(self) -> None:
         if self.job.report_exit is None:
@@ -134,6 +139,8 @@ class Runner:
         container = await self._ask(self._engine.find, self.job.id, step)
         if container is None:
             raise _lost(step)
+        if step is Step.REPORT:
+            await self._note_database(container)
         await self._ask(self._engine.start, container)
         deadline: float | None = None
         while True:
@@ -199,17 +206,22 @@ class Runner:
         log.warning("job %s: %s: %s", self.job.id, failure.code, failure.sentence)
         if failure.code == disk.CODE:
             await self._wipe()  # first: the job table may need the room to store the end
+        # Whoever reads the end may rely on nothing running any more.
+        await self._remove_containers(CANCEL_SECONDS)
         await self._move(state, error=(failure.code, failure.sentence), result=result)
         await self._clean_up()
 
     async def _clean_up(self, seconds: float = 30.0) -> None:
         """Remove containers and directory; what cannot be removed now is left to the sweep."""
+        await self._remove_containers(seconds)
+        await self._wipe()
+
+    async def _remove_containers(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await asyncio.to_thread(self._engine.remove_job, self.job.id)
         except (EngineUnreachable, JobFailed, TimeoutError) as error:
             log.warning("job %s: a container may be left for later: %s", self.job.id, error or "the engine hangs")
-        await self._wipe()
 
     async def _wipe(self) -> None:
         """Remove the directory, or leave it to the sweep."""
@@ -225,11 +237,8 @@ class Runner:
         phase: str | None = None,
         error: tuple[str, str] | None = None,
         result: str | None = None,
-        database: Facts | None = None,
     ) -> None:
-        self.job = await asyncio.to_thread(
-            self._store.move, self.job.id, to, phase=phase, error=error, result=result, database=database
-        )
+        self.job = await asyncio.to_thread(self._store.move, self.job.id, to, phase=phase, error=error, result=result)
         self._feed.publish(self.job)
         log.info("job %s: %s", self.job.id, to)
 

@@ -176,12 +176,8 @@ class Store:
         phase: str | None = None,
         error: tuple[str, str] | None = None,
         result: str | None = None,
-        database: Facts | None = None,
     ) -> Job:
-        """Move the job on: with the database where it reports, its error (code, sentence) or result where it ends.
-
-        Raises IllegalMove.
-        """
+        """Move the job on, with its error (code, sentence) or result where it ends. Raises IllegalMove."""
         values: dict[str, Any] = {"state": to}
         if phase is not None:
             values["phase"] = phase
@@ -197,9 +193,6 @@ class Store:
             values["error_code"] = values["error_sentence"] = None
         if result is not None:
             values["result"] = zlib.compress(result.encode(), level=1)
-        if database is not None:
-            values["database_digest"] = database.digest
-            values["database_modified_at"] = database.modified_at.isoformat()
         with self._transaction() as db:
             state = _get(db, job_id).state
             if to not in NEXT[state]:
@@ -210,6 +203,11 @@ class Store:
     def note_progress(self, job_id: str, step: Step, phase: str, lines: Sequence[str]) -> Job:
         """Write down how far a program is and what it said last."""
         return self._write(job_id, {"phase": phase, f"{step}_log": json.dumps(lines)})
+
+    def note_database(self, job_id: str, database: Facts | None) -> Job:
+        """Write down which database the job's report is about to read; None where that cannot be told."""
+        digest, modified_at = (None, None) if database is None else (database.digest, database.modified_at.isoformat())
+        return self._write(job_id, {"database_digest": digest, "database_modified_at": modified_at})
 
     def note_exit(self, job_id: str, step: Step, code: int) -> Job:
         """Write down that a program ended."""

@@ -1,5 +1,6 @@
 """How a job ends; the engine is a stand-in, so that each end can be had at will."""
 
+import hashlib
 import json
 import shutil
 import sqlite3
@@ -26,16 +27,18 @@ RESULT = json.dumps({"serverName": "web-1", "packages": {}})
 
 
 class EndedPrograms:
-    """Stands in for the engine: every program has run already and ended with the status given for its step."""
+    """Stands in for the engine: every program ends as it starts, with the status given for its step."""
 
     def __init__(self, **statuses: int) -> None:
         self.statuses = statuses
+        self.started: set[str] = set()
 
     def create(self, job: Job, step: Step) -> None:
         """Make nothing."""
 
     def start(self, container_id: str) -> None:
-        """Start nothing."""
+        """Note that the program has run."""
+        self.started.add(container_id)
 
     def remove_job(self, job_id: str, step: Step | None = None) -> None:
         """Remove nothing."""
@@ -45,9 +48,9 @@ class EndedPrograms:
         return step
 
     def observe(self, container_id: str) -> Observation:
-        """Return an ended program."""
+        """Return an ended program, or one that was never started."""
         return Observation(
-            started=True,
+            started=container_id in self.started,
             running=False,
             started_at=datetime.now(UTC),
             exit_code=self.statuses.get(container_id, 0),
@@ -212,3 +215,41 @@ async def test_a_job_without_a_sound_database_is_assessed_by_vuls_and_says_none(
     driven = runner(settings, store, RESULT, report=1)
     await driven.drive()
     assert (driven.job.state, JobView.of(driven.job).database) == (State.DONE, None)
+
+
+async def test_a_database_that_was_replaced_before_the_start_is_the_one_that_is_kept(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(DEMO_DATA / "base.db", settings.database)
+    driven = runner(settings, store, RESULT)
+    create = EndedPrograms.create
+
+    def replace(self: EndedPrograms, job: Job, step: Step) -> None:
+        create(self, job, step)
+        shutil.copy(DEMO_DATA / "next.db", settings.database.with_suffix(".new"))
+        settings.database.with_suffix(".new").rename(settings.database)
+
+    monkeypatch.setattr(EndedPrograms, "create", replace)
+    await driven.drive()
+    facts = Database(settings.database).look()
+    assert facts is not None
+    assert facts.digest == f"sha256:{hashlib.sha256((DEMO_DATA / 'next.db').read_bytes()).hexdigest()}"
+    assert driven.job.database_digest == facts.digest
+
+
+async def test_a_job_fails_only_after_its_containers_are_gone(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven = runner(settings, store, RESULT[:10])
+    states = []
+
+    def remove_job(_: EndedPrograms, job_id: str, step: Step | None = None) -> None:
+        job = store.get(job_id)
+        assert job is not None
+        if step is None:
+            states.append(job.state)
+
+    monkeypatch.setattr(EndedPrograms, "remove_job", remove_job)
+    await driven.drive()
+    assert driven.job.state is State.FAILED
+    assert states[0] is State.REPORTING

@@ -175,7 +175,8 @@ def test_the_database_that_a_job_was_assessed_with_is_kept(store: Store) -> None
     store.add("run-1", "web-1", ScanType.FAST)
     go(store, "run-1", State.SCANNING)
     database = Facts("sha256:" + "0" * 64, datetime(2026, 11, 23, 5, 50, tzinfo=UTC), 0, 1, "a test")
-    assert store.move("run-1", State.REPORTING, database=database).database_digest == database.digest
+    assert store.move("run-1", State.REPORTING).database_digest is None
+    assert store.note_database("run-1", database).database_digest == database.digest
     job = store.move("run-1", State.DONE)
     assert (job.database_digest, job.database_modified_at) == (database.digest, database.modified_at)
 

@@ -223,14 +223,14 @@ def judge(
     log: Sequence[str],
     error: Reason | None = None,
     host: str = "the host",
-    database: Database | None = None,
+    database: Database | Literal["unknown"] | None = None,
 ) -> Verdict:
     """Return what a scan is worth.
 
     The exit statuses are None for a program that did not run to its end; `result` is the server's result file, None
     when there is none; `log` holds the last lines of both programs' standard error. `error` says why the executor
     could not run them to the end, and goes before anything the log says. `database` is what the report was given;
-    None where there was none, or where that is not known.
+    None where there was none, or where its age does not matter; "unknown" where it matters and nobody knows it.
     """
     text = _unescaped(log)
     if result is None:
@@ -243,7 +243,10 @@ def judge(
         return Verdict("failed", reason=_explain(_SCAN_RULES, "\n".join(read.errors), host) or _scan_failed(read, host))
     if read.package_count == 0:
         return Verdict("failed", reason=error or _no_packages(read, host))
-    reason = _why_not_assessed(read, report_exit, text, error, host) or _outdated(database, host)
+    reason = _why_not_assessed(read, report_exit, text, error, host)
+    if database == "unknown":
+        reason, database = reason or (None if read.demo else _of_unknown_age(host)), None
+    reason = reason or _outdated(database, host)
     if reason is not None:
         return Verdict("not_assessed", reason=reason, demo=read.demo, result=read, database=database)
     counts = Counter(finding.severity for finding in read.findings)
@@ -335,6 +338,15 @@ def _outdated(database: Database | None, host: str) -> Reason | None:
         f"The packages of {host} were matched against a vulnerability database that is {database.age.days} days old,"
         f" more than the limit of {database.limit.days} days: newer vulnerabilities are missing. Update the database on"
         " the scan host, then run the scan again.",
+    )
+
+
+def _of_unknown_age(host: str) -> Reason:
+    return Reason(
+        "database_age_unknown",
+        f"The packages of {host} were matched against a vulnerability database whose age cannot be told, so newer"
+        " vulnerabilities may be missing. The journal of vuls-executor on the scan host says why; replace the database,"
+        " then run the scan again.",
     )
 
 

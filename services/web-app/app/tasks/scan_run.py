@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -23,7 +23,7 @@ from app.domain.envelope import task_update_data
 from app.domain.progress import Course
 from app.domain.status import FINISHED_STATUSES, SCAN_TYPES, ScanType
 from app.domain.verdict import Database, Reason, Verdict, failed, judge, judge_check
-from app.integrations.executor_client import ExecutorClient, ExecutorError, Job, ScanGivenUp, VulnerabilityDatabase
+from app.integrations.executor_client import ExecutorClient, ExecutorError, Job, ScanGivenUp
 from app.tasks.lease import LeaseKeeper
 from app.tasks.owner import is_gone, own_name
 from app.tasks.progress import ProgressTeller
@@ -172,12 +172,14 @@ class ScanRunner:
             return Brought(failed(refusal.code, refusal.sentence))
         finally:
             client.close()
-        database = None if job.database is None else self._database(job.database)
-        return _judged(run, job, packages, database)
+        return _judged(run, job, packages, self._database(job))
 
-    def _database(self, used: VulnerabilityDatabase) -> Database:
+    def _database(self, job: Job) -> Database | Literal["unknown"] | None:
         """Return what a report had, as old as it is by this host's clock, which is that of the executor."""
-        days = self._settings.vulnerability_database_max_age
+        days, used = self._settings.vulnerability_database_max_age, job.database
+        if used is None:
+            # An executor of the release before says nothing of it.
+            return "unknown" if days and "database" in job.model_fields_set else None
         limit = timedelta(days=days) if days else None
         return Database(used.digest, used.modified_at, datetime.now(UTC) - used.modified_at, limit)
 
@@ -271,7 +273,7 @@ def _request(run: Run, packages: Packages | None) -> tuple[str, dict[str, Any]]:
             return "/scan", job | {"scan_type": run.scan_type}
 
 
-def _judged(run: Run, job: Job, packages: Packages | None, database: Database | None) -> Brought:
+def _judged(run: Run, job: Job, packages: Packages | None, database: Database | Literal["unknown"] | None) -> Brought:
     host = run.host.name
     error = None if job.error is None else Reason(job.error.code, job.error.sentence)
     if error is None and job.state != "done":

@@ -108,3 +108,26 @@ def test_any_age_will_do_where_the_deployment_says_so(
     run_id = queue(web)
     runner.deliver(run_id)
     assert stored_run(web, run_id).result_data["verdict"] == "assessed"
+
+
+@pytest.mark.parametrize(
+    ("said", "limit", "verdict"),
+    [({"database": None}, 14, "not_assessed"), ({"database": None}, 0, "assessed"), ({}, 14, "assessed")],
+    ids=["age unknown", "any age will do", "an executor of the release before"],
+)
+def test_a_database_of_unknown_age_assesses_nothing_where_age_matters(
+    web: Sessions,
+    worker: Settings,
+    executor: ExecutorDouble,
+    runner: ScanRunner,
+    said: dict[str, Any],
+    limit: int,
+    verdict: str,
+) -> None:
+    worker.vulnerability_database_max_age = limit
+    executor.end = lambda _: reported() | said
+    run_id = queue(web)
+    runner.deliver(run_id)
+    result = stored_run(web, run_id).result_data
+    assert result["verdict"] == verdict
+    assert result.get("reason", {}).get("code") == ("database_age_unknown" if verdict == "not_assessed" else None)
