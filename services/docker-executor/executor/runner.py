@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from executor import containers, disk, phases, targets
 from executor.database import Database, DatabaseError
@@ -31,7 +31,9 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.4
 RETRY_SECONDS = 1.0
-CANCEL_SECONDS = 4.0
+CANCEL_SECONDS = 3.0
+LATE_SECONDS = 1.5
+"""With the seconds above, less than the five in which a cancelled job ends."""
 LOGGED_LINES = 10
 
 
@@ -49,6 +51,7 @@ class Runner:
         self.job = job
         self._place = Workspace(settings, job.id)
         self._failure: JobFailed | None = None  # to be stored
+        self._late: asyncio.Future[Any] | None = None  # a call to the engine that a cancellation did not wait for
         self._cancelled = asyncio.Event()
         if job.cancel_requested:
             self._cancelled.set()
@@ -217,6 +220,8 @@ class Runner:
         await self._wipe()
 
     async def _remove_containers(self, seconds: float) -> None:
+        if self._late is not None:
+            await asyncio.wait({self._late}, timeout=LATE_SECONDS)  # what it makes goes with the others
         try:
             async with asyncio.timeout(seconds):
                 await asyncio.to_thread(self._engine.remove_job, self.job.id)
@@ -256,16 +261,19 @@ class Runner:
             await self._pause(RETRY_SECONDS)
 
     async def _unless_cancelled(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a blocking call, but do not wait for it once the job is cancelled; the sweep removes what it made."""
+        """Run a blocking call; once the job is cancelled, only `_remove_containers` waits for it, and for a while."""
         answer = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
         cancelled = asyncio.ensure_future(self._cancelled.wait())
         try:
             await asyncio.wait({answer, cancelled}, return_when=asyncio.FIRST_COMPLETED)
             if cancelled.done():
+                answer.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+                self._late = answer
                 raise JobCancelled
             return answer.result()
         finally:
-            answer.cancel()
+            if answer is not self._late:
+                answer.cancel()
             cancelled.cancel()
 
     async def _pause(self, seconds: float) -> None:

@@ -1,9 +1,11 @@
 """How a job ends; the engine is a stand-in, so that each end can be had at will."""
 
+import asyncio
 import hashlib
 import json
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -253,3 +255,27 @@ async def test_a_job_fails_only_after_its_containers_are_gone(
     await driven.drive()
     assert driven.job.state is State.FAILED
     assert states[0] is State.REPORTING
+
+
+async def test_a_container_that_is_being_made_when_the_job_is_cancelled_is_removed_too(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven = runner(settings, store, RESULT)
+    making, order = threading.Event(), list[str]()
+
+    def create(_: EndedPrograms, job: Job, step: Step) -> None:  # noqa: ARG001
+        making.set()
+        time.sleep(0.5)
+        order.append("made")
+
+    def remove_job(_: EndedPrograms, job_id: str, step: Step | None = None) -> None:  # noqa: ARG001
+        if step is None:
+            order.append("removed")
+
+    monkeypatch.setattr(EndedPrograms, "create", create)
+    monkeypatch.setattr(EndedPrograms, "remove_job", remove_job)
+    driving = asyncio.create_task(driven.drive())
+    await asyncio.to_thread(making.wait, 20)
+    driven.cancel()
+    await driving
+    assert (driven.job.state, order) == (State.CANCELLED, ["made", "removed"])
