@@ -3,6 +3,7 @@
 import { ApiError, get } from "./api.js";
 import { el, need, timeElement } from "./dom.js";
 import { badges, demoTag, resultView } from "./result.js";
+import { RunLog } from "./run_log.js";
 import { changesInWords } from "./verdict.js";
 
 /** @import { Finding, Run, Scan, ScanChanges } from "./types.js" */
@@ -72,6 +73,7 @@ export class FindingsDialog {
         ].filter((part) => part instanceof HTMLElement),
       );
     }
+    this.#body.append(logView(run));
   }
 
   #closed() {
@@ -81,6 +83,18 @@ export class FindingsDialog {
     const link = document.querySelector(`#row-${id} [data-action=findings]`);
     if (link instanceof HTMLElement) link.focus();
   }
+}
+
+/**
+ * The log, closed until somebody asks for it.
+ *
+ * @param {Run} run
+ */
+function logView(run) {
+  const log = new RunLog(run.id);
+  const details = el("details", { class: "log-details" }, el("summary", {}, "What the programs said"), log.element);
+  details.addEventListener("toggle", () => details.open && log.show(run.task_name));
+  return details;
 }
 
 /**

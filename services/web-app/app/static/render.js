@@ -326,7 +326,6 @@ function recentRow(run) {
 
 /** @param {Run} run */
 function detailsLink(run) {
-  if (typeof run.result_data.scan_id !== "number") return null;
   return el(
     "a",
     { class: "button", href: `#run-${run.id}`, "data-action": "findings" },

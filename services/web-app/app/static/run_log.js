@@ -1,4 +1,4 @@
-/** What the programs of a running scan say: shown below its row, and asked for only while somebody looks. */
+/** What the programs of a run say: below its row while it runs, with its details later; asked for only while somebody looks. */
 
 import { ApiError, get } from "./api.js";
 import { el } from "./dom.js";
@@ -8,6 +8,7 @@ const RETRY = 5000;
 /** As many as the server keeps of a run. */
 const MAX_LINES = 1000;
 const EMPTY = "Nothing was said yet.";
+const NOTHING_KEPT = "Nothing was said, or it is not kept any more.";
 
 /** The logs that are open. */
 export class RunLogs {
@@ -51,7 +52,8 @@ export class RunLogs {
   }
 }
 
-class RunLog {
+/** The log of one run. */
+export class RunLog {
   element = el("pre", { class: "run-log mono", role: "log", "aria-live": "off", tabindex: "0" }, EMPTY);
   #path;
   #since = "0";
@@ -63,7 +65,11 @@ class RunLog {
     this.#path = `/api/runs/${runId}/log`;
   }
 
-  /** @param {string} name */
+  /**
+   * Begin to ask, as long as the element is on the page.
+   *
+   * @param {string} name of the task
+   */
   show(name) {
     this.element.setAttribute("aria-label", `Log of ${name}`);
     if (this.#following) return;
@@ -78,7 +84,10 @@ class RunLog {
         try {
           const page = await get(`${this.#path}?since=${encodeURIComponent(this.#since)}`);
           this.#add(page.items);
-          if (page.next === null) break;
+          if (page.next === null) {
+            if (this.#lines === 0) this.element.textContent = NOTHING_KEPT;
+            break;
+          }
           this.#since = page.next;
         } catch (error) {
           if (!(error instanceof ApiError)) throw error;

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from app.domain.permissions import Role
 from tests.page.conftest import OpenPage
-from tests.page.world import CLEAN, World
+from tests.page.world import CLEAN, FAILED, World
 
 LINE = 'time="Nov 23 05:50:47" level=info msg="Scanning OS pkg in fast mode"'
 
@@ -143,3 +143,23 @@ def test_a_running_scan_fits_the_screen(
     assert card is not None
     assert card["x"] <= log["x"]
     assert log["x"] + log["width"] <= card["x"] + card["width"]
+
+
+def test_the_log_of_a_failed_run_is_with_its_details(world: World, open_page: OpenPage) -> None:
+    task = world.add_task("vuls-target-1")
+    run = world.start(world.queue(task))
+    world.say(run, LINE)
+    world.end(run, "failed", FAILED)
+    silent = world.scan(task, FAILED)
+    page = open_page()
+    asked = asked_for_logs(page)
+    page.locator(f"#recent [data-run-id='{run.id}']").get_by_role("link", name="Details").click()
+    dialog = page.get_by_role("dialog", name="Scan vuls-target-1")
+    expect(dialog).to_contain_text(FAILED["reason"]["sentence"])
+    assert asked == [], "nobody looks yet"
+    dialog.get_by_text("What the programs said").click()
+    expect(dialog.get_by_role("log")).to_have_text(f"{LINE}\n")
+    page.keyboard.press("Escape")
+    page.locator(f"#recent [data-run-id='{silent.id}']").get_by_role("link", name="Details").click()
+    dialog.get_by_text("What the programs said").click()
+    expect(dialog.get_by_role("log")).to_have_text("Nothing was said, or it is not kept any more.")
