@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -188,6 +189,30 @@ async def test_a_running_scan_is_cancelled_within_five_seconds(
         job = await wait_for(client, "run-1", "cancelled", seconds=5)
         assert nothing_is_left(engine, executor)
         assert (job["scan_exit"], job["result"]) == (None, None)
+
+
+@pytest.mark.parametrize("moments", [3, pytest.param(24, marks=pytest.mark.long)])
+async def test_a_scan_is_cancelled_at_any_moment_and_leaves_nothing(
+    engine: docker.DockerClient, host: SshHost, deploy: Callable[..., Deployment], moments: int
+) -> None:
+    executor = for_host(deploy(), host).start()
+    states = set()
+    async with executor.client() as client:
+        began = time.monotonic()
+        await submit(client, "run-0")
+        await wait_for(client, "run-0", "done")
+        usual = time.monotonic() - began
+        for number in range(1, moments + 1):
+            job_id = f"run-{number}"
+            await submit(client, job_id)
+            await asyncio.sleep(usual * (number - 1) / moments)
+            before = await read(client, job_id)
+            assert (await client.delete(f"/jobs/{job_id}")).status_code == 202
+            job = await wait_for(client, job_id, "cancelled", "done", seconds=5)
+            assert job["state"] == "cancelled" or before["state"] in {"reporting", "done"}, before
+            await leaves_nothing(engine, executor, seconds=5)
+            states.add(before["state"])
+    assert len(states) > 1, "the moments do not lie over the whole of a scan"
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
