@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, null, select, true, update
+from sqlalchemy import ColumnElement, Select, case, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased, joinedload
 
@@ -175,9 +175,13 @@ def claim_run(
     are; the scheduler then sends its job again later. An attempt is joined when its lease expired, or when `is_gone`
     says so of its owner, by a process of the owner's host only: that host's executor has the job and goes on with it.
     None when someone else has the run, it has to wait, or it is finished.
+
+    Where the hypervisor is full, the job counts as sent all the same: the scheduler may go by another limit, and would
+    send it again and again.
     """
     lease = {"lease_owner": owner, "lease_expires_at": _lease_end(lease_seconds)}
-    if may_start(session, run_id, group_limit):
+    start = may_start(session, run_id, group_limit)
+    if start == "free":
         run = _change(
             session,
             Run.id == run_id,
@@ -189,8 +193,15 @@ def claim_run(
             **lease,
         )
         return None if run is None else Claim(run, _record(session, run, _now(session)))
-    session.execute(update(Run).where(Run.id == run_id, Run.status == "queued").values(sent_at=None))
+    if start == "host_held":
+        give_back(session, run_id)
     return _join(session, run_id, owner, lease, is_gone)
+
+
+def give_back(session: Session, run_id: int) -> None:
+    """Have the job of a queued run sent again as soon as it fits."""
+    sent = (Run.id == run_id, Run.status == "queued", Run.sent_at.is_not(None))
+    session.execute(update(Run).where(*sent).values(sent_at=None))
 
 
 def _join(
@@ -279,8 +290,11 @@ def finish_run(
 
 
 def _scan_goes_on() -> ColumnElement[datetime | None]:
-    """Return until when a run that somebody else ends may still be scanned for: until its worker or executor knows."""
-    return case((Run.status == "started", func.clock_timestamp() + _GOES_ON), else_=null())
+    """Return until when a run that somebody else ends may still be scanned for: until its worker or executor knows.
+
+    One that waits for another attempt may hold its host for the attempt before.
+    """
+    return case((Run.status == "started", func.clock_timestamp() + _GOES_ON), else_=Run.lease_expires_at)
 
 
 def free_host(session: Session, run: Run) -> None:
@@ -319,7 +333,7 @@ def jobs_to_send(
     again = (Run.status == "queued") & due & ~host_is_held()
     lately = Run.sent_at > func.clock_timestamp() - timedelta(seconds=_SEND_FREED_EVERY)
     freed = (Run.status == "started") & Run.lease_owner.endswith(nobody_of("")) & (Run.sent_at.is_(None) | ~lately)
-    new = Run.id.in_(unsent_that_fit(session, limits, limit))
+    new = Run.id.in_(unsent_that_fit(session, limits, limit, resend_after))
     query = select(Run).where(Run.status.in_(OPEN_STATUSES), again | freed | new).order_by(Run.id).limit(limit)
     return session.scalars(query.options(joinedload(Run.host))).all()
 
