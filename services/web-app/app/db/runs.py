@@ -36,7 +36,7 @@ _GOES_ON = timedelta(seconds=70)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A run that is the caller's now. `event` is None when it joined an attempt whose worker had gone silent."""
+    """A run that is the caller's now. `event` is None when it joined an attempt whose worker is gone."""
 
     run: Run
     event: Event | None
@@ -172,8 +172,9 @@ def claim_run(
     """Make `owner` the one who works on a run, for `lease_seconds`.
 
     A queued run begins its next attempt, unless its host is being scanned, or `group_limit` hosts of its hypervisor
-    are; the scheduler then sends its job again later. An attempt is joined when its lease expired, or when `is_gone`
-    says so of its owner, by a process of the owner's host only: that host's executor has the job and goes on with it.
+    are; the scheduler then sends its job again later. An attempt is joined when it was let go, or when `is_gone` says
+    so of its owner, by a process of the owner's host only: that host's executor has the job and goes on with it. One
+    whose lease expired while its owner lives is not: the owner would end the job that both have.
     None when someone else has the run, it has to wait, or it is finished.
 
     Where the hypervisor is full, the job counts as sent all the same: the scheduler may go by another limit, and would
@@ -207,16 +208,30 @@ def give_back(session: Session, run_id: int) -> None:
 def _join(
     session: Session, run_id: int, owner: str, lease: dict[str, Any], is_gone: Callable[[str], bool]
 ) -> Claim | None:
-    silent = Run.lease_expires_at < func.clock_timestamp()
-    query = select(Run.lease_owner, silent).where(Run.id == run_id, Run.status == "started", _MAY_BE_JOINED)
-    before, is_silent = session.execute(query).one_or_none() or (None, False)
-    if before is None or Owner.parse(before).host != Owner.parse(owner).host:
+    query = select(Run.lease_owner).where(Run.id == run_id, Run.status == "started", _MAY_BE_JOINED)
+    before = session.scalar(query)
+    host = Owner.parse(owner).host
+    if before is None or Owner.parse(before).host != host:
         return None
-    if not is_silent and not is_gone(before):
+    if before != nobody_of(host) and not is_gone(before):
         return None
-    guard = (Run.id == run_id, Run.status == "started", Run.lease_owner == before, silent if is_silent else true())
+    guard = (Run.id == run_id, Run.status == "started", Run.lease_owner == before)
     run = _change(session, *guard, takeovers=Run.takeovers + 1, **lease)
     return None if run is None else Claim(run, None)
+
+
+def join_orphan(
+    session: Session, owner: str, lease_seconds: float, is_gone: Callable[[str], bool] = lambda _: False
+) -> Claim | None:
+    """Join the oldest attempt of the host of `owner` that was let go or whose process is gone; None: there is none."""
+    mine = Run.lease_owner.startswith(nobody_of(Owner.parse(owner).host), autoescape=True)
+    query = select(Run.id).where(Run.status == "started", mine, _MAY_BE_JOINED).order_by(Run.id)
+    lease = {"lease_owner": owner, "lease_expires_at": _lease_end(lease_seconds)}
+    for run_id in session.scalars(query).all():
+        claim = _join(session, run_id, owner, lease, is_gone)
+        if claim is not None:
+            return claim
+    return None
 
 
 def let_go(session: Session, host: str, is_gone: Callable[[str], bool], lease_seconds: float) -> list[int]:
@@ -280,13 +295,15 @@ def finish_run(
     status: RunStatus,
     result_data: dict[str, Any],
     phase_seconds: dict[str, float] | None = None,
+    *,
+    goes_on: bool = False,
 ) -> Event | None:
     """End a claimed run. None when it is the claimant's no longer: the caller then rolls back what it stored for it.
 
-    `phase_seconds` is what later scans of the host are compared with.
+    `phase_seconds` is what later scans of the host are compared with. The host stays held where the scan `goes_on`.
     """
     more = {} if phase_seconds is None else {"phase_seconds": phase_seconds}
-    return _end(session, held(run), status, result_data, None, **more)
+    return _end(session, held(run), status, result_data, _scan_goes_on() if goes_on else None, **more)
 
 
 def _scan_goes_on() -> ColumnElement[datetime | None]:
@@ -339,11 +356,20 @@ def jobs_to_send(
 
 
 def mark_sent(session: Session, run_id: int) -> None:
-    """Note that the run's job is with Redis now."""
+    """Note that the run's job goes to Redis now."""
     session.execute(
         update(Run)
         .where(Run.id == run_id, Run.status.in_(OPEN_STATUSES))
         .values(sent_at=func.clock_timestamp(), sent_count=func.least(Run.sent_count + 1, 1000))
+    )
+
+
+def mark_unsent(session: Session, run_id: int) -> None:
+    """Note that the run's job could not be sent."""
+    session.execute(
+        update(Run)
+        .where(Run.id == run_id, Run.status.in_(OPEN_STATUSES))
+        .values(sent_at=None, sent_count=func.greatest(Run.sent_count - 1, 0))
     )
 
 
