@@ -38,6 +38,8 @@ class ExecutorDouble:
     keys: set[str] = field(default_factory=set)
     health: dict[str, Any] = field(default_factory=lambda: {"status": "ok"})
     says: dict[str, Any] = field(default_factory=dict)  # of a job that goes on: state, phase, log
+    goes_on: bool = False  # although it was cancelled
+    mute: bool = False  # takes jobs, and no answer to that arrives
     _server: socketserver.ThreadingUnixStreamServer | None = None
 
     def __post_init__(self) -> None:
@@ -69,7 +71,8 @@ class ExecutorDouble:
             return self.answers.pop(0)
         if method == "POST" and path in {"/scan", "/check", "/assess"}:
             self.called.append(path)
-            return self._submit(body)
+            answer = self._submit(body)
+            return problem(503, "away") if self.mute else answer
         if (method, path) == ("GET", "/health"):
             return 200, self.health
         job_id = path.removeprefix("/jobs/")
@@ -77,7 +80,8 @@ class ExecutorDouble:
             return problem(404, "unknown_job")
         if method == "DELETE":
             self.cancelled.set()
-            self.jobs[job_id] |= {"state": "cancelled"}
+            if not self.goes_on:
+                self.jobs[job_id] |= {"state": "cancelled"}
             return 202, self.jobs[job_id]
         return 200, self._look(job_id)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, null, select, true, update
+from sqlalchemy import ColumnElement, Select, case, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased, joinedload
 
@@ -36,7 +36,7 @@ _GOES_ON = timedelta(seconds=70)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A run that is the caller's now. `event` is None when it joined an attempt whose worker had gone silent."""
+    """A run that is the caller's now. `event` is None when it joined an attempt whose worker is gone."""
 
     run: Run
     event: Event | None
@@ -172,12 +172,17 @@ def claim_run(
     """Make `owner` the one who works on a run, for `lease_seconds`.
 
     A queued run begins its next attempt, unless its host is being scanned, or `group_limit` hosts of its hypervisor
-    are; the scheduler then sends its job again later. An attempt is joined when its lease expired, or when `is_gone`
-    says so of its owner, by a process of the owner's host only: that host's executor has the job and goes on with it.
+    are; the scheduler then sends its job again later. An attempt is joined when it was let go, or when `is_gone` says
+    so of its owner, by a process of the owner's host only: that host's executor has the job and goes on with it. One
+    whose lease expired while its owner lives is not: the owner would end the job that both have.
     None when someone else has the run, it has to wait, or it is finished.
+
+    Where the hypervisor is full, the job counts as sent all the same: the scheduler may go by another limit, and would
+    send it again and again.
     """
     lease = {"lease_owner": owner, "lease_expires_at": _lease_end(lease_seconds)}
-    if may_start(session, run_id, group_limit):
+    start = may_start(session, run_id, group_limit)
+    if start == "free":
         run = _change(
             session,
             Run.id == run_id,
@@ -189,23 +194,44 @@ def claim_run(
             **lease,
         )
         return None if run is None else Claim(run, _record(session, run, _now(session)))
-    session.execute(update(Run).where(Run.id == run_id, Run.status == "queued").values(sent_at=None))
+    if start == "host_held":
+        give_back(session, run_id)
     return _join(session, run_id, owner, lease, is_gone)
+
+
+def give_back(session: Session, run_id: int) -> None:
+    """Have the job of a queued run sent again as soon as it fits."""
+    sent = (Run.id == run_id, Run.status == "queued", Run.sent_at.is_not(None))
+    session.execute(update(Run).where(*sent).values(sent_at=None))
 
 
 def _join(
     session: Session, run_id: int, owner: str, lease: dict[str, Any], is_gone: Callable[[str], bool]
 ) -> Claim | None:
-    silent = Run.lease_expires_at < func.clock_timestamp()
-    query = select(Run.lease_owner, silent).where(Run.id == run_id, Run.status == "started", _MAY_BE_JOINED)
-    before, is_silent = session.execute(query).one_or_none() or (None, False)
-    if before is None or Owner.parse(before).host != Owner.parse(owner).host:
+    query = select(Run.lease_owner).where(Run.id == run_id, Run.status == "started", _MAY_BE_JOINED)
+    before = session.scalar(query)
+    host = Owner.parse(owner).host
+    if before is None or Owner.parse(before).host != host:
         return None
-    if not is_silent and not is_gone(before):
+    if before != nobody_of(host) and not is_gone(before):
         return None
-    guard = (Run.id == run_id, Run.status == "started", Run.lease_owner == before, silent if is_silent else true())
+    guard = (Run.id == run_id, Run.status == "started", Run.lease_owner == before)
     run = _change(session, *guard, takeovers=Run.takeovers + 1, **lease)
     return None if run is None else Claim(run, None)
+
+
+def join_orphan(
+    session: Session, owner: str, lease_seconds: float, is_gone: Callable[[str], bool] = lambda _: False
+) -> Claim | None:
+    """Join the oldest attempt of the host of `owner` that was let go or whose process is gone; None: there is none."""
+    mine = Run.lease_owner.startswith(nobody_of(Owner.parse(owner).host), autoescape=True)
+    query = select(Run.id).where(Run.status == "started", mine, _MAY_BE_JOINED).order_by(Run.id)
+    lease = {"lease_owner": owner, "lease_expires_at": _lease_end(lease_seconds)}
+    for run_id in session.scalars(query).all():
+        claim = _join(session, run_id, owner, lease, is_gone)
+        if claim is not None:
+            return claim
+    return None
 
 
 def let_go(session: Session, host: str, is_gone: Callable[[str], bool], lease_seconds: float) -> list[int]:
@@ -269,18 +295,23 @@ def finish_run(
     status: RunStatus,
     result_data: dict[str, Any],
     phase_seconds: dict[str, float] | None = None,
+    *,
+    goes_on: bool = False,
 ) -> Event | None:
     """End a claimed run. None when it is the claimant's no longer: the caller then rolls back what it stored for it.
 
-    `phase_seconds` is what later scans of the host are compared with.
+    `phase_seconds` is what later scans of the host are compared with. The host stays held where the scan `goes_on`.
     """
     more = {} if phase_seconds is None else {"phase_seconds": phase_seconds}
-    return _end(session, held(run), status, result_data, None, **more)
+    return _end(session, held(run), status, result_data, _scan_goes_on() if goes_on else None, **more)
 
 
 def _scan_goes_on() -> ColumnElement[datetime | None]:
-    """Return until when a run that somebody else ends may still be scanned for: until its worker or executor knows."""
-    return case((Run.status == "started", func.clock_timestamp() + _GOES_ON), else_=null())
+    """Return until when a run that somebody else ends may still be scanned for: until its worker or executor knows.
+
+    One that waits for another attempt may hold its host for the attempt before.
+    """
+    return case((Run.status == "started", func.clock_timestamp() + _GOES_ON), else_=Run.lease_expires_at)
 
 
 def free_host(session: Session, run: Run) -> None:
@@ -319,17 +350,26 @@ def jobs_to_send(
     again = (Run.status == "queued") & due & ~host_is_held()
     lately = Run.sent_at > func.clock_timestamp() - timedelta(seconds=_SEND_FREED_EVERY)
     freed = (Run.status == "started") & Run.lease_owner.endswith(nobody_of("")) & (Run.sent_at.is_(None) | ~lately)
-    new = Run.id.in_(unsent_that_fit(session, limits, limit))
+    new = Run.id.in_(unsent_that_fit(session, limits, limit, resend_after))
     query = select(Run).where(Run.status.in_(OPEN_STATUSES), again | freed | new).order_by(Run.id).limit(limit)
     return session.scalars(query.options(joinedload(Run.host))).all()
 
 
 def mark_sent(session: Session, run_id: int) -> None:
-    """Note that the run's job is with Redis now."""
+    """Note that the run's job goes to Redis now."""
     session.execute(
         update(Run)
         .where(Run.id == run_id, Run.status.in_(OPEN_STATUSES))
         .values(sent_at=func.clock_timestamp(), sent_count=func.least(Run.sent_count + 1, 1000))
+    )
+
+
+def mark_unsent(session: Session, run_id: int) -> None:
+    """Note that the run's job could not be sent."""
+    session.execute(
+        update(Run)
+        .where(Run.id == run_id, Run.status.in_(OPEN_STATUSES))
+        .values(sent_at=None, sent_count=func.greatest(Run.sent_count - 1, 0))
     )
 
 

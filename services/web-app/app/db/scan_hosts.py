@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Select, func, select, true
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.db.hosts import visible
 from app.db.models import Host, ScanHost
@@ -15,7 +15,7 @@ from app.domain.permissions import Access
 from app.domain.times import wire_time
 
 SILENT_AFTER = timedelta(minutes=3)
-_LISTED = 1000
+_LISTED = 1000  # of a zone
 ExecutorState = Literal["ok", "degraded", "ill", "unreachable"]
 
 
@@ -43,10 +43,13 @@ def note_scan_host(
 
 
 def list_scan_hosts(session: Session, access: Access) -> Sequence[ScanHostSeen]:
-    """Return the scan hosts of the zones of which `access` may see a host, by zone and name."""
+    """Return the scan hosts of the zones of which `access` may see a host, by zone and name: 1,000 of a zone."""
     zones = true() if access.host_ids is None else ScanHost.zone.in_(_zones(access))
-    silent = func.extract("epoch", func.now() - ScanHost.seen_at)
-    query = select(ScanHost, silent).where(zones).order_by(ScanHost.zone, ScanHost.name).limit(_LISTED)
+    place = func.row_number().over(partition_by=ScanHost.zone, order_by=ScanHost.name)
+    listed = select(ScanHost, place.label("place")).where(zones).subquery()
+    row = aliased(ScanHost, listed)
+    silent = func.extract("epoch", func.now() - row.seen_at)
+    query = select(row, silent).where(listed.c.place <= _LISTED).order_by(row.zone, row.name)
     return [ScanHostSeen(row, float(seconds)) for row, seconds in session.execute(query)]
 
 

@@ -95,12 +95,15 @@ def end_run(
     document: Mapping[str, Any] | None,
     phase_seconds: dict[str, float] | None = None,
     packages: Packages | None = None,
+    *,
+    goes_on: bool = False,
 ) -> list[Event]:
     """End a claimed run with what it brought back; return the events of that.
 
     Empty when it is the claimant's no longer: the caller then rolls back what was stored for it. Later scans of the
     host are compared with the `phase_seconds` of one that succeeded. `packages` are those of an earlier scan that were
-    assessed anew; where a newer scan has been stored meanwhile they count no more.
+    assessed anew; where a newer scan has been stored meanwhile they count no more. The host stays held for a while
+    where the scan `goes_on`.
     """
     scan, changes = None, list[Changed]()
     if packages is not None:
@@ -116,7 +119,7 @@ def end_run(
         result_data["kind"] = run.kind
     if packages is not None:
         result_data["collected_at"] = event_time(packages.collected_at)
-    ended = finish_run(session, run, verdict.status, result_data, comparable)
+    ended = finish_run(session, run, verdict.status, result_data, comparable, goes_on=goes_on)
     if ended is None:
         return []
     changed = None if scan is None else record_changes(session, run, scan, changes)

@@ -1,5 +1,6 @@
 """Which queued runs may go on: one scan of a host at a time, and limits of zones and of hypervisors."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,10 +8,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a run scans. `group` names the hosts that share a hypervisor with its host; None: it shares none."""
+    """Where a run scans. `group` names the hosts that share a hypervisor with its host.
+
+    Without a zone or a group it counts toward none: `assess again` touches no host.
+    """
 
     host_id: int
-    zone: str
+    zone: str | None
     group: str | None = None
 
 
@@ -41,13 +45,13 @@ class Room:
         return True
 
     def _is_full(self, place: Place) -> bool:
-        zone_limit = self._limits.zones.get(place.zone)
-        if zone_limit is not None and self._zones[place.zone] >= zone_limit:
+        if place.zone is not None and self._zones[place.zone] >= self._limits.zones.get(place.zone, math.inf):
             return True
         return place.group is not None and 0 < self._limits.group <= self._groups[place.group]
 
     def _add(self, place: Place) -> None:
         self._hosts.add(place.host_id)
-        self._zones[place.zone] += 1
+        if place.zone is not None:
+            self._zones[place.zone] += 1
         if place.group is not None:
             self._groups[place.group] += 1

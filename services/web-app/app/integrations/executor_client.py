@@ -149,12 +149,9 @@ class ExecutorClient:
         ends_at = time.monotonic() + deadline
         job_id = request["job_id"]
         try:
+            # It may come there although no answer comes back.
             job = self._patiently(lambda: self._submit(path, request), ends_at, given_up)
-        except ScanGivenUp:
-            self.cancel(job_id)  # it may have come there although no answer came back
-            raise
-        on_look(job)
-        try:
+            on_look(job)
             while not job.has_ended:
                 self._wait(self._poll_interval, ends_at, given_up)
                 job = self._patiently(lambda: self._look(job_id) or self._submit(path, request), ends_at, given_up)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.config import Settings
 from app.db.events import load_event
 from app.db.models import Run
-from app.db.runs import forget_sent, jobs_to_send, mark_sent
+from app.db.runs import forget_sent, jobs_to_send, mark_sent, mark_unsent
 from app.domain.room import Limits
 from app.tasks.celery_app import SCAN_TASK, scan_queue
 from app.utils.notification_service.publisher import Publisher
@@ -150,10 +150,21 @@ class Dispatcher:
         with self._sessions() as session:
             runs = jobs_to_send(session, self._settings.resend_after, _GREATEST_RESEND_DELAY, self._limits)
         for run in runs:
-            if not self._send(run):
+            if not self._mark_and_send(run):
                 return
-            with self._sessions.begin() as session:
-                mark_sent(session, run.id)
+
+    def _mark_and_send(self, run: Run) -> bool:
+        """Mark first: a worker may give the job back before this thread goes on."""
+        with self._sessions.begin() as session:
+            mark_sent(session, run.id)
+        is_sent = False
+        try:
+            is_sent = self._send(run)
+        finally:
+            if not is_sent:
+                with self._sessions.begin() as session:
+                    mark_unsent(session, run.id)
+        return is_sent
 
     def _send(self, run: Run) -> bool:
         started = time.monotonic()

@@ -16,7 +16,16 @@ from app.config import Settings
 from app.db.events import load_event
 from app.db.models import Event, Host, Run
 from app.db.progress import earlier_seconds
-from app.db.runs import Claim, claim_run, create_adhoc_run, find_run, free_host, restart_run
+from app.db.runs import (
+    Claim,
+    claim_run,
+    create_adhoc_run,
+    find_run,
+    free_host,
+    give_back,
+    join_orphan,
+    restart_run,
+)
 from app.db.scans import Packages, collected_packages, end_run
 from app.domain.backoff import delays
 from app.domain.envelope import task_update_data
@@ -51,11 +60,15 @@ class ScanRequestError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What an attempt brought back: the verdict, the result file, and the packages that were assessed anew."""
+    """What an attempt brought back: the verdict, the result file, and the packages that were assessed anew.
+
+    `goes_on`: the executor's job may not be over, for all that is known.
+    """
 
     verdict: Verdict
     document: dict[str, Any] | None = None
     packages: Packages | None = None
+    goes_on: bool = False
 
 
 class ScanRunner:
@@ -67,8 +80,12 @@ class ScanRunner:
         self._owner = own_name()
 
     def deliver(self, run_id: int) -> dict[str, Any] | None:
-        """Do a job that Celery delivered. One that another has, that must wait or is finished is left alone: None."""
-        claim = self._try_claim(run_id)
+        """Do a job that Celery delivered. One that another has, that must wait or is finished is left alone: None.
+
+        An attempt of this host that lost its worker goes first, and the delivered job is given back: that attempt's own
+        job is behind all that waits, and its lease would end before.
+        """
+        claim = self._take_over(run_id) or self._try_claim(run_id)
         if claim is None:
             logger.info("Run %s is in other hands, has to wait for others or is finished: nothing to do", run_id)
             return None
@@ -81,7 +98,7 @@ class ScanRunner:
         has to wait for another scan of its host, is waited for.
 
         Raises:
-            ScanRequestError: unknown host or scan type, or the run is another host's or of another scan type.
+            ScanRequestError: unknown host or scan type, or the run is another host's, no scan, or of another type.
         """
         if scan_type not in SCAN_TYPES:
             raise ScanRequestError(f"unknown scan type {scan_type!r}: use one of {', '.join(sorted(SCAN_TYPES))}")
@@ -103,6 +120,13 @@ class ScanRunner:
     def _try_claim(self, run_id: int) -> Claim | None:
         with self._sessions.begin() as session:
             return self._claim(session, run_id)
+
+    def _take_over(self, delivered_id: int) -> Claim | None:
+        with self._sessions.begin() as session:
+            claim = join_orphan(session, self._owner, self._settings.lease_seconds, is_gone)
+            if claim is not None:
+                give_back(session, delivered_id)
+        return claim
 
     def _perform(self, claim: Claim, told: list[Event | None]) -> dict[str, Any]:
         run = claim.run
@@ -126,6 +150,7 @@ class ScanRunner:
         """
         run = claim.run
         course = self._course(run)
+        brought = None
         try:
             brought = self._scan(run, course, lost)
             if brought is None:
@@ -136,8 +161,10 @@ class ScanRunner:
             raise
         except Exception:
             logger.exception("Run %s failed in a way that nobody foresaw", run.id)
-            events = self._store(run, Brought(failed("internal", _INTERNAL.format(host=run.host.name))))
-        if not events:
+            goes_on = brought is None or brought.goes_on
+            verdict = failed("internal", _INTERNAL.format(host=run.host.name))
+            events = self._store(run, Brought(verdict, goes_on=goes_on))
+        if not events and not (brought and brought.goes_on):
             self._free_host(run)
         return events
 
@@ -169,7 +196,7 @@ class ScanRunner:
                 self._free_host(run)
             return None
         except ExecutorError as refusal:
-            return Brought(failed(refusal.code, refusal.sentence))
+            return Brought(failed(refusal.code, refusal.sentence), goes_on=not client.has_stopped(_job_id(run)))
         finally:
             client.close()
         return _judged(run, job, packages, self._database(job))
@@ -195,7 +222,15 @@ class ScanRunner:
 
         def store() -> list[Event]:
             with self._sessions() as session:
-                events = end_run(session, run, brought.verdict, brought.document, phase_seconds, brought.packages)
+                events = end_run(
+                    session,
+                    run,
+                    brought.verdict,
+                    brought.document,
+                    phase_seconds,
+                    brought.packages,
+                    goes_on=brought.goes_on,
+                )
                 if events:
                     session.commit()
                 return events
@@ -305,6 +340,8 @@ def _queue(session: Session, host_id: int, scan_type: ScanType, run_id: int) -> 
         return create_adhoc_run(session, run_id, host, scan_type)[1]
     if run.host_id != host_id:
         raise ScanRequestError(f"run {run_id} is of host {run.host_id}, not {host_id}: use another id")
+    if run.kind != "scan":
+        raise ScanRequestError(f"run {run_id} is no scan but of kind {run.kind}: use another id")
     if run.scan_type != scan_type:
         raise ScanRequestError(f"run {run_id} is a {run.scan_type} scan, not {scan_type}: use another id")
     restarted = restart_run(session, run_id)

@@ -11,7 +11,7 @@ TABLE = """
 CREATE TABLE scan_host (
     zone text CHECK (zone ~ '^[a-z0-9][a-z0-9_]{0,30}$'),
     name text CHECK (name ~ '^[A-Za-z0-9._-]{1,253}$'),
-    seen_at timestamptz NOT NULL DEFAULT now(),
+    seen_at timestamptz NOT NULL DEFAULT now() CHECK (seen_at > '1970-01-01Z' AND seen_at < '9999-01-01Z'),
     executor text NOT NULL CHECK (executor IN ('ok', 'degraded', 'ill', 'unreachable')),
     database_digest text CHECK (database_digest ~ '^sha256:[0-9a-f]{64}$'),
     database_modified_at timestamptz

@@ -11,7 +11,8 @@ depends_on = None
 COLUMNS = """
 ALTER TABLE run ADD COLUMN kind text NOT NULL DEFAULT 'scan' CHECK (kind IN ('scan', 'check', 'reassess'));
 ALTER TABLE scan ADD COLUMN packages_from_scan_id bigint;
-ALTER TABLE scan ADD COLUMN collected_at timestamptz CHECK (isfinite(collected_at));
+ALTER TABLE scan ADD COLUMN collected_at timestamptz
+    CHECK (collected_at > '1970-01-01Z' AND collected_at < '9999-01-01Z');
 ALTER TABLE scan ADD CONSTRAINT scan_collected_with_scan
     CHECK ((packages_from_scan_id IS NULL) = (collected_at IS NULL));
 CREATE INDEX run_reassessed ON run (host_id, finished_at DESC) WHERE kind = 'reassess' AND status = 'success';

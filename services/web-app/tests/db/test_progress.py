@@ -53,7 +53,7 @@ def test_there_is_none_of_a_run_that_is_the_claimants_no_longer(sessions_as: Mak
         elif end == "cancelled":
             assert cancel_run(session, run.id)
         else:
-            assert claim_run(session, run.id, "a:2:2:b", 30)
+            assert claim_run(session, run.id, "a:2:2:b", 30, lambda _: True)
     with worker.begin() as session:
         assert note_progress(session, run, "matching", 90) is None
     with web() as session:

@@ -11,14 +11,17 @@ from app.db.runs import (
     Claim,
     cancel_run,
     claim_run,
+    create_host_run,
     create_run,
     expire_leases,
     finish_run,
     free_host,
     jobs_to_send,
     mark_sent,
+    restart_run,
 )
 from app.domain.room import Limits
+from app.domain.status import HostRunKind
 from tests.conftest import Sessions
 from tests.db.rows import add_task, queue_run
 from tests.services import Database
@@ -33,10 +36,14 @@ def queue_again(web: Sessions, run: Run) -> int:
         return create_run(session, session.get_one(ScheduledTask, run.task_id), "manual", "anna")[0].id
 
 
-def queue_in(web: Sessions, name: str, group: str | None = None, zone: str = "default") -> int:
+def queue_in(
+    web: Sessions, name: str, group: str | None = None, zone: str = "default", kind: HostRunKind | None = None
+) -> int:
     with web.begin() as session:
         task = add_task(session, name, zone)
         task.host.hypervisor_group = group
+        if kind is not None:
+            return create_host_run(session, task.host, kind, "anna")[0].id
         return create_run(session, task, "manual", "anna")[0].id
 
 
@@ -51,9 +58,9 @@ def finish(worker: Sessions, found: Claim | None) -> None:
         assert finish_run(session, found.run, "success", {})
 
 
-def due(sessions_as: Maker, limits: Limits | None = None) -> list[int]:
+def due(sessions_as: Maker, limits: Limits | None = None, limit: int = 100) -> list[int]:
     with sessions_as("scheduler")() as session:
-        return [run.id for run in jobs_to_send(session, 3600, 3600, limits or Limits())]
+        return [run.id for run in jobs_to_send(session, 3600, 3600, limits or Limits(), limit)]
 
 
 def send(sessions_as: Maker, *run_ids: int) -> None:
@@ -161,6 +168,21 @@ def test_a_queued_run_that_is_cancelled_holds_nothing(sessions_as: Maker) -> Non
     assert due(sessions_as) == [second]
 
 
+def test_a_run_that_is_cancelled_while_it_waits_for_its_own_earlier_attempt_keeps_the_hold(sessions_as: Maker) -> None:
+    web, worker = sessions_as("web"), sessions_as("worker")
+    first, _ = queue_run(web)
+    second = queue_again(web, first)
+    assert claim(worker, first.id)
+    with web.begin() as session:
+        assert cancel_run(session, first.id)
+    with worker.begin() as session:
+        assert restart_run(session, first.id)
+    with web.begin() as session:
+        assert cancel_run(session, first.id)
+    assert due(sessions_as) == []
+    assert claim(worker, second) is None
+
+
 def test_a_zone_gets_as_many_jobs_as_it_may_have_and_others_are_not_held_up(sessions_as: Maker) -> None:
     web, worker = sessions_as("web"), sessions_as("worker")
     mine = [queue_in(web, f"vuls-target-{number}") for number in range(4)]
@@ -217,3 +239,54 @@ def test_a_full_group_hides_nobody_however_many_wait_in_it(sessions_as: Maker, d
     )
     last = queue_in(web, "alone")
     assert due(sessions_as, Limits(group=1)) == [first, last]
+
+
+def test_a_job_that_a_full_hypervisor_refuses_is_not_sent_again_at_once(sessions_as: Maker) -> None:
+    web, worker = sessions_as("web"), sessions_as("worker")
+    runs = [queue_in(web, f"vuls-target-{number}", "rack-1") for number in range(2)]
+    send(sessions_as, *runs)
+    assert claim(worker, runs[0], 1)
+    assert claim(worker, runs[1], 1) is None
+    assert due(sessions_as) == []  # the scheduler of this test knows no limit
+
+
+def test_a_run_that_waits_unsent_is_not_written_with_each_refusal(sessions_as: Maker, database: Database) -> None:
+    web, worker = sessions_as("web"), sessions_as("worker")
+    first, _ = queue_run(web)
+    second = queue_again(web, first)
+    assert claim(worker, first.id)
+    before = database.execute("SELECT xmin::text FROM run WHERE id = %s", second)
+    assert claim(worker, second) is None
+    assert database.execute("SELECT xmin::text FROM run WHERE id = %s", second) == before
+
+
+def test_a_zone_without_workers_does_not_keep_a_hypervisor_from_others(sessions_as: Maker, database: Database) -> None:
+    web = sessions_as("web")
+    dead = [queue_in(web, f"vuls-target-{number}", "rack-1", "dead") for number in range(2)]
+    alive = queue_in(web, "alive", "rack-1")
+    limits = Limits(group=2)
+    send(sessions_as, *dead)
+    assert due(sessions_as, limits) == []
+    database.execute("UPDATE run SET sent_at = now() - interval '2 hours', sent_count = 5 WHERE zone = 'dead'")
+    assert alive in due(sessions_as, limits)
+
+
+def test_assessing_anew_takes_room_of_its_host_only(sessions_as: Maker) -> None:
+    web, worker = sessions_as("web"), sessions_as("worker")
+    assessed = [queue_in(web, f"vuls-target-{number}", "rack-1", kind="reassess") for number in range(3)]
+    scans = [queue_in(web, f"vuls-target-{number}", "rack-1") for number in range(3, 5)]
+    limits = Limits(zones={"default": 1}, group=1)
+    assert due(sessions_as, limits) == [*assessed, scans[0]]
+    for run_id in assessed:
+        assert claim(worker, run_id, 1)
+    assert claim(worker, scans[0], 1)
+    assert claim(worker, scans[1], 1) is None
+
+
+def test_of_the_unsent_runs_of_each_host_the_oldest_is_sent(sessions_as: Maker) -> None:
+    web = sessions_as("web")
+    runs = [queue_run(web, f"vuls-target-{number}")[0] for number in (2, 1, 3)]
+    for run in reversed(runs):
+        queue_again(web, run)
+    assert due(sessions_as) == [run.id for run in runs]
+    assert due(sessions_as, limit=2) == [run.id for run in runs[:2]]

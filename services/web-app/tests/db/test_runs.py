@@ -97,10 +97,10 @@ def test_a_finished_run_is_never_finished_again(sessions_as: Maker) -> None:
     assert statuses(worker) == ["queued", "started", "success"]
 
 
-def test_a_job_delivered_after_the_lease_expired_joins_the_attempt(sessions_as: Maker) -> None:
+def test_a_job_delivered_after_the_run_was_let_go_joins_the_attempt(sessions_as: Maker) -> None:
     worker = sessions_as("worker")
     run, _ = queue_run(sessions_as("web"))
-    silent = claimed(worker, run.id, "scan-1:1:1:silent", seconds=-1)
+    silent = claimed(worker, run.id, "scan-1:", seconds=-1)
     joined = claim(worker, run.id, "scan-1:2:2:fresh")
     assert joined is not None
     assert (joined.run.attempt, joined.event) == (silent.attempt, None)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.db.hosts import create_host
 from app.db.scan_hosts import list_scan_hosts, note_scan_host, scan_host_json
@@ -60,6 +61,24 @@ def test_one_sees_the_scan_hosts_of_the_zones_of_ones_hosts(sessions_as: Maker) 
         assert [one.row.zone for one in list_scan_hosts(session, EVERYTHING)] == ["default", "other"]
         assert [one.row.zone for one in list_scan_hosts(session, access)] == ["other"]
         assert list_scan_hosts(session, nobody) == []
+
+
+def test_a_zone_with_too_many_scan_hosts_hides_none_of_another(sessions_as: Maker, database: Database) -> None:
+    database.execute(
+        "INSERT INTO scan_host (zone, name, executor) SELECT 'a', 'scan-' || n, 'ok' FROM generate_series(1, 1001) n"
+    )
+    database.execute("INSERT INTO scan_host (zone, name, executor) VALUES ('b', 'scan-1', 'ok')")
+    with sessions_as("web")() as session:
+        zones = [one.row.zone for one in list_scan_hosts(session, EVERYTHING)]
+    assert (zones.count("a"), zones.count("b")) == (1000, 1)
+
+
+def test_a_worker_cannot_have_been_seen_at_a_time_that_drivers_do_not_know(sessions_as: Maker) -> None:
+    with sessions_as("worker").begin() as session:
+        note_scan_host(session, "default", "scan-1", "ok", None, None)
+        for when in ("infinity", "20000-01-01"):
+            with pytest.raises(IntegrityError), session.begin_nested():
+                session.execute(text("UPDATE scan_host SET seen_at = CAST(:at AS timestamptz)"), {"at": when})
 
 
 @pytest.mark.parametrize(

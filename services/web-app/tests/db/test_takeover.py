@@ -39,11 +39,22 @@ def due(sessions_as: Maker) -> list[int]:
         (DEAD, 30, "scan-1:2:2:fresh", True),
         (DEAD, -1, "scan-1:2:2:fresh", True),
         ("scan-1:3:3:alive", 30, "scan-1:2:2:fresh", False),
-        ("scan-1:3:3:alive", -1, "scan-1:2:2:fresh", True),  # it was silent for too long
+        ("scan-1:3:3:alive", -1, "scan-1:2:2:fresh", False),  # it would end the job that both have
+        ("scan-1:", -1, "scan-1:2:2:fresh", True),
+        ("scan-2:", 30, "scan-1:2:2:fresh", False),
         (DEAD, 30, "scan-2:2:2:fresh", False),
         (DEAD, -1, "scan-2:2:2:fresh", False),
     ],
-    ids=["dead", "dead and silent", "alive", "alive and silent", "elsewhere", "elsewhere and silent"],
+    ids=[
+        "dead",
+        "dead and silent",
+        "alive",
+        "alive and silent",
+        "let go",
+        "let go elsewhere",
+        "elsewhere",
+        "elsewhere and silent",
+    ],
 )
 def test_who_may_join_an_attempt(sessions_as: Maker, before: str, seconds: float, after: str, joins: bool) -> None:
     worker = sessions_as("worker")

@@ -11,7 +11,7 @@ places = st.lists(
     st.builds(
         Place,
         host_id=st.integers(1, 12),
-        zone=st.sampled_from(["default", "dmz", "lab"]),
+        zone=st.sampled_from([None, "default", "dmz", "lab"]),
         group=st.sampled_from([None, "rack-1", "rack-2"]),
     ),
     max_size=40,
@@ -37,7 +37,7 @@ def test_no_limit_is_passed_and_nothing_waits_without_need(limit: Limits, wanted
     assert all(zones[zone] <= most for zone, most in limit.zones.items())
     assert limit.group == 0 or all(count <= limit.group for group, count in groups.items() if group)
     for place in wanted:
-        full_zone = zones[place.zone] >= limit.zones.get(place.zone, 1000)
+        full_zone = place.zone is not None and zones[place.zone] >= limit.zones.get(place.zone, 1000)
         full_group = place.group is not None and 0 < limit.group <= groups[place.group]
         assert hosts[place.host_id] or full_zone or full_group
 

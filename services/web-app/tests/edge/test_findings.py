@@ -231,7 +231,10 @@ def test_a_result_that_only_a_foreign_hand_writes_stops_no_list(
     [
         "UPDATE run SET finished_at = 'infinity'",
         "UPDATE run SET started_at = '20000-01-01'",
+        "UPDATE run SET sent_at = 'infinity'",
+        "UPDATE run SET lease_expires_at = '20000-01-01'",
         "UPDATE scan SET created_at = '-infinity'",
+        "UPDATE scan SET packages_from_scan_id = id, collected_at = '20000-01-01'",
         "UPDATE host_finding SET changed_at = 'infinity'",
     ],
 )

@@ -153,6 +153,15 @@ def test_a_scan_past_its_deadline_is_ended(client: ExecutorClient, executor: Exe
     assert executor.cancelled.is_set()
 
 
+def test_a_job_is_ended_that_was_taken_though_no_answer_came_back(executor: ExecutorDouble) -> None:
+    executor.mute = True
+    client = ExecutorClient(str(executor.socket_path), API_KEY, patience=0.3)
+    with pytest.raises(ExecutorRefused):
+        run(client)
+    assert [job["state"] for job in executor.jobs.values()] == ["cancelled"]
+    client.close()
+
+
 def test_an_executor_that_is_away_when_a_scan_is_given_up_is_told_when_it_is_back(
     client: ExecutorClient, executor: ExecutorDouble
 ) -> None:

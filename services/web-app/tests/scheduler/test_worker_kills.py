@@ -232,6 +232,24 @@ def test_a_result_outlives_a_database_that_is_away_and_the_worker_that_waited_fo
     ended_well(scene)
 
 
+def test_a_scan_is_taken_up_before_the_jobs_that_waited_behind_it(scene: Scene) -> None:
+    in_state("scanning", "connecting")(scene)
+    with scene.web.begin() as session:
+        waiting = [
+            create_run(session, add_task(session, f"vuls-target-{number}"), "manual", "anna")[0].id for number in (2, 3)
+        ]
+    wait_until(lambda: all(stored_run(scene.web, run_id).sent_at for run_id in waiting), END)
+    assert scene.worker is not None
+    scene.worker.kill()
+    scene.start()
+    wait_until(lambda: stored_run(scene.web, scene.run_id).takeovers, END, f"the take-over: {scene.worker.log[-3000:]}")
+    assert [stored_run(scene.web, run_id).status for run_id in waiting] == ["queued", "queued"]
+    scene.executor.let_end.set()
+    runs = [scene.run_id, *waiting]
+    wait_until(lambda: all(stored_run(scene.web, run_id).status == "success" for run_id in runs), END)
+    assert len(scene.executor.jobs) == 3
+
+
 @pytest.mark.long
 def test_a_scan_that_a_stopping_worker_cannot_wait_for_is_taken_up_after_the_restart(scene: Scene) -> None:
     in_state("scanning", "connecting")(scene)

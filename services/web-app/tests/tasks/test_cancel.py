@@ -7,6 +7,7 @@ import pytest
 from app.config import Settings
 from app.db.events import read_events
 from app.db.runs import cancel_run
+from app.integrations import executor_client
 from app.tasks.process import sessions
 from app.tasks.scan_run import ScanRunner
 from tests.conftest import Sessions
@@ -56,3 +57,18 @@ def test_the_executor_hears_of_it_soon_however_rare_the_heartbeats_are(
     with web() as session:
         events = read_events(session, 0, 100)[1]
     assert (events[-1].type, events[-1].data.get("status")) == ("task_update", "cancelled")
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_after_a_scan_that_took_too_long_the_host_is_free_once_it_has_stopped(
+    web: Sessions, worker: Settings, executor: ExecutorDouble, monkeypatch: pytest.MonkeyPatch, stops: bool
+) -> None:
+    monkeypatch.setattr(executor_client, "_END_PATIENCE", 1.0)
+    executor.let_end.clear()
+    executor.goes_on = not stops
+    run_id = queue(web)
+    ScanRunner(worker.model_copy(update={"scan_deadline": 2}), sessions()).deliver(run_id)
+    run = stored_run(web, run_id)
+    assert executor.cancelled.is_set()
+    assert (run.status, run.result_data["reason"]["code"]) == ("failed", "scan_timeout")
+    assert (run.lease_expires_at is None) is stops

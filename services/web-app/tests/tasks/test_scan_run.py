@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from socket import gethostname
 from typing import Any
 
 import psycopg
@@ -13,14 +14,15 @@ from sqlalchemy.orm import undefer
 from app.config import Settings
 from app.db.events import read_events
 from app.db.models import Event, Finding, Run, Scan, ScheduledTask
-from app.db.runs import cancel_run, create_run, expire_leases
+from app.db.runs import cancel_run, claim_run, create_run, expire_leases, mark_sent
+from app.domain.owner import nobody_of
 from app.tasks.scan_run import ScanRequestError, ScanRunner
 from app.utils.notification_service import NOTIFICATION_CHANNEL
 from tests.channel import next_message
 from tests.conftest import Sessions
 from tests.executor_double import ExecutorDouble, problem, reported
 from tests.services import Database
-from tests.tasks.runs import queue, stored_run, told
+from tests.tasks.runs import queue, queue_for_host, stored_run, told
 from tests.waiting import wait_until
 
 COUNTS = {"vulnerabilities": 9, "critical": 2, "high": 2, "medium": 3, "low": 1, "unknown": 1}
@@ -185,6 +187,22 @@ def test_a_second_delivery_while_the_first_scans_does_nothing(
     assert len(executor.jobs) == 1
 
 
+def test_an_attempt_that_was_let_go_goes_before_what_waits_which_is_given_back(
+    web: Sessions, runner: ScanRunner, executor: ExecutorDouble, sessions_as: Callable[..., Sessions]
+) -> None:
+    orphan, waiting = queue(web), queue(web, 2)
+    with sessions_as("worker").begin() as session:
+        assert claim_run(session, orphan, nobody_of(gethostname()), 30)
+    with sessions_as("scheduler").begin() as session:
+        mark_sent(session, waiting)
+    assert runner.deliver(waiting)
+    assert (stored_run(web, orphan).status, stored_run(web, orphan).takeovers) == ("success", 1)
+    assert (stored_run(web, waiting).status, stored_run(web, waiting).sent_at) == ("queued", None)
+    assert runner.deliver(waiting)
+    assert stored_run(web, waiting).status == "success"
+    assert len(executor.jobs) == 2
+
+
 def test_a_job_for_an_unknown_run_or_another_zones_is_left_alone(web: Sessions, runner: ScanRunner) -> None:
     with web.begin() as session:
         task = ScheduledTask(name="Elsewhere", host_id=3, scan_type="fast")
@@ -299,6 +317,13 @@ def test_an_unknown_id_becomes_an_adhoc_run(web: Sessions, runner: ScanRunner) -
     assert (said["task_id"], said["task_run_id"], said["status"]) == (0, 999, "success")
     assert said["result_data"]["vulnerabilities"] == 9
     assert told(web) == [(999, "queued"), (999, "started"), (999, "success")]
+
+
+def test_a_run_that_is_no_scan_is_refused(web: Sessions, runner: ScanRunner, executor: ExecutorDouble) -> None:
+    run_id = queue_for_host(web, "check")
+    with pytest.raises(ScanRequestError, match="of kind check"):
+        runner.run_now(1, "fast", run_id)
+    assert executor.submitted == []
 
 
 def test_a_finished_run_is_run_again_as_a_new_attempt(
