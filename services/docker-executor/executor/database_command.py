@@ -8,6 +8,7 @@ import argparse
 import json
 import logging
 import os
+import pwd
 import signal
 import sys
 from collections.abc import Sequence
@@ -81,15 +82,15 @@ def pull(options: argparse.Namespace) -> dict[str, Any]:
     path: Path = options.database
     reference = Reference.parse(options.reference)
     credentials = None if options.credentials is None else _credentials(options.credentials)
-    if options.ca is not None and not os.access(options.ca, os.R_OK):
-        raise DatabaseError(f"{options.ca} (--ca) cannot be read.")
     _become_owner(path.parent)
+    if options.ca is not None and not os.access(options.ca, os.R_OK):
+        raise DatabaseError(f"{options.ca} (--ca) cannot be read by the owner of {path.parent}. Let that user read it.")
     with database_install.exclusive(path), Registry(reference, options.ca, credentials) as registry:
         manifest, layer = registry.manifest()
-        if (facts := database_install.pulled(path, manifest)) is not None:
+        origin = Origin(options.reference, manifest)
+        if (facts := database_install.pulled(path, origin)) is not None:
             return _reported(Outcome(changed=False, facts=facts))
         database_install.check_room(path, layer.size)
-        origin = Origin(options.reference, manifest)
         return _reported(database_install.install(path, lambda staging: registry.fetch(layer, staging, path), origin))
 
 
@@ -145,17 +146,26 @@ def _credentials(path: Path) -> tuple[str, str]:
 
 
 def _become_owner(directory: Path) -> None:
-    """Work as the owner of the database's directory when root: it has no use for more, and what it writes fits."""
+    """Work as the owner of the database's directory when root: it has no use for more, and what it writes fits.
+
+    With the owner's own group: the directory's is the executor's, which may read keys.
+    """
     if os.geteuid() != 0:
         return
     try:
         status = directory.stat()
     except OSError as error:
         raise DatabaseError(f"{directory} cannot be used ({error.strerror}). The role vuls makes it.") from error
-    if status.st_uid != 0:
-        os.setgroups([])
-        os.setgid(status.st_gid)
-        os.setuid(status.st_uid)
+    if status.st_uid == 0:
+        return
+    try:
+        group = pwd.getpwuid(status.st_uid).pw_gid
+    except KeyError as error:
+        text = f"{directory} belongs to the user id {status.st_uid}, which this host does not know."
+        raise DatabaseError(f"{text} The role vuls makes both.") from error
+    os.setgroups([])
+    os.setgid(group)
+    os.setuid(status.st_uid)
 
 
 def _absolute(text: str) -> Path:

@@ -130,14 +130,24 @@ def failure(path: Path, error: OSError) -> DatabaseError:
     return DatabaseError(f"{text} Look at {path.parent}.")
 
 
-def pulled(path: Path, manifest: str) -> Facts | None:
-    """Return the database in place if it was pulled from this manifest."""
+def pulled(path: Path, origin: Origin) -> Facts | None:
+    """Return the database in place if it was pulled from the manifest of `origin`, and note that it is to be had there.
+
+    To be called within `exclusive`. Raises DatabaseError when the note cannot be written.
+    """
     try:
         with database.opened(path) as descriptor:
             entry = database_note.recall(path, os.fstat(descriptor))
-        return Database(path).look() if entry is not None and entry.manifest == manifest else None
     except DatabaseError:
         return None
+    if entry is None or entry.manifest != origin.manifest:
+        return None
+    if entry.source != origin.source:
+        try:
+            database_note.write(path, [entry.model_copy(update={"source": origin.source})])
+        except OSError as error:
+            raise failure(path, error) from error
+    return _current(path)
 
 
 def _no_room(path: Path, how: str) -> str:

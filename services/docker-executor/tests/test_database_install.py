@@ -1,6 +1,7 @@
 """One database in the place of another, by the command that operators and the deployment use."""
 
 import os
+import pwd
 import resource
 import shutil
 import signal
@@ -181,10 +182,26 @@ def test_root_works_as_the_owner_of_the_directory() -> None:
         pytest.skip("only root may")
     with tempfile.TemporaryDirectory() as name:  # pytest's own is closed to other users
         directory = Path(name)
-        os.chown(directory, 10001, 10002)
+        nobody = pwd.getpwnam("nobody")
+        os.chown(directory, nobody.pw_uid, 10002)  # the executor's group: who has it may read keys
         assert said(command(directory / "vuls.db", "install", DEMO_DATA / "next.db"))["changed"] is True
         found = {(entry.stat().st_uid, entry.stat().st_gid) for entry in directory.iterdir()}
-    assert found == {(10001, 10002)}
+        os.chown(directory, 987654, 10002)
+        assert "does not know" in refused(command(directory / "vuls.db", "install", DEMO_DATA / "next.db"))
+    assert found == {(nobody.pw_uid, nobody.pw_gid)}
+
+
+def test_root_is_told_of_an_authority_that_the_owner_cannot_read() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may")
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        closed = directory / "closed"
+        closed.mkdir(mode=0o700)
+        (closed / "ca.crt").write_text("")
+        os.chown(directory, pwd.getpwnam("nobody").pw_uid, -1)
+        arguments = ("pull", "registry.example.com/vuls", "--ca", closed / "ca.crt")
+        assert "(--ca) cannot be read by the owner" in refused(command(directory / "vuls.db", *arguments))
 
 
 @pytest.mark.parametrize(

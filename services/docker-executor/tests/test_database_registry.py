@@ -86,6 +86,18 @@ def test_a_database_that_is_in_place_is_not_fetched_again(
     assert said(call(installed, "pull", *arguments))["digest"] == digest_of(BASE)
 
 
+def test_the_same_database_from_elsewhere_is_told_to_be_from_there(
+    registry: Registry, installed: Path, credentials: Path
+) -> None:
+    arguments = ("--ca", registry.ca, "--credentials", credentials)
+    registry.push(NEXT, "first")
+    registry.push(NEXT, "second")
+    said(call(installed, "pull", f"{registry.reference}:first", *arguments))
+    done = said(call(installed, "pull", f"{registry.reference}:second", *arguments))
+    assert (done["changed"], done["source"]) == (False, f"{registry.reference}:second")
+    assert said(call(installed, "show"))["source"] == f"{registry.reference}:second"
+
+
 def test_a_large_database_of_several_frames_is_pulled_by_digest(
     registry: Registry, installed: Path, credentials: Path
 ) -> None:

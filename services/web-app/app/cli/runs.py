@@ -12,6 +12,7 @@ from app.cli.watch_lines import printable
 from app.db import hosts, run_log, runs
 from app.db.events import load_event
 from app.db.models import Host
+from app.db.scans import hosts_with_packages
 from app.domain.permissions import Access, Role
 from app.domain.run_log import KEPT
 from app.domain.status import HostRunKind
@@ -109,16 +110,38 @@ def reassess(
 
 
 def _queue(kind: HostRunKind, *, as_json: bool, host: str | None = None, zone: str | None = None) -> None:
-    """Queue a run for one host, those of a zone or all, tell of them and print them."""
+    """Queue a run for one host, those of a zone or all, tell of them and print them.
+
+    Where it would be of no use for a host it is left out: the same is open already, or, of several, nothing is stored.
+    """
     with transaction() as session:
         chosen = _hosts(session, host, zone)
-        queued = [runs.create_host_run(session, one, kind, "vulsctl") for one in chosen]
+        useful = _useful(session, chosen, several=host is None) if kind == "reassess" else chosen
+        queued = [runs.create_host_run(session, one, kind, "vulsctl") for one in useful]
         rows = [runs.run_json(run) for run, _ in queued]
     with transaction() as session:
         stored = [load_event(session, event.id) for _, event in queued]
     for event in stored:
-        publish_task_notification(event)
+        if not publish_task_notification(event):
+            break  # readers find all of them in the log; each try would wait for Redis
     table(rows, _QUEUED, as_json=as_json)
+
+
+def _useful(session: Session, chosen: Sequence[Host], *, several: bool) -> Sequence[Host]:
+    """Return the hosts whose packages are there to be assessed anew and are not queued for it; say what is left out."""
+    already = runs.hosts_with_open_run(session, "reassess")
+    left = [one for one in chosen if one.id not in already]
+    _left_out(len(chosen) - len(left), "a re-assessment is queued or running already")
+    if not several:
+        return left
+    stored = hosts_with_packages(session, [one.id for one in left])
+    _left_out(len(left) - len(stored), "no scan of them is stored")
+    return [one for one in left if one.id in stored]
+
+
+def _left_out(number: int, why: str) -> None:
+    if number:
+        typer.echo(f"Left out: {number} host{'s' if number > 1 else ''}, because {why}.", err=True)
 
 
 def _hosts(session: Session, host: str | None, zone: str | None) -> Sequence[Host]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, select, true, update
+from sqlalchemy import ColumnElement, Select, TextClause, case, func, select, text, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased, joinedload
 
@@ -22,7 +22,7 @@ from app.domain.envelope import TASK_UPDATE, task_update_data
 from app.domain.owner import Owner, nobody_of
 from app.domain.permissions import Access
 from app.domain.room import Limits
-from app.domain.status import FINISHED_STATUSES, OPEN_STATUSES, HostRunKind, RunStatus, ScanType, Trigger
+from app.domain.status import FINISHED_STATUSES, OPEN_STATUSES, HostRunKind, RunKind, RunStatus, ScanType, Trigger
 from app.domain.times import wire_time
 
 _HOST_RUN_NAMES: dict[HostRunKind, str] = {"check": "Test connection of {host}", "reassess": "Assess {host} again"}
@@ -410,6 +410,11 @@ def open_runs(session: Session, access: Access) -> Sequence[Run]:
     return session.scalars(_visible_runs(access).where(Run.status.in_(OPEN_STATUSES)).order_by(Run.id)).all()
 
 
+def hosts_with_open_run(session: Session, kind: RunKind) -> set[int]:
+    """Return the ids of the hosts of which a run of this kind is queued or started."""
+    return set(session.scalars(select(Run.host_id).where(Run.status.in_(OPEN_STATUSES), Run.kind == kind)))
+
+
 def recent_runs(session: Session, access: Access, limit: int = 50) -> Sequence[Run]:
     """Return the runs that finished last, newest end first."""
     query = _visible_runs(access).where(Run.status.in_(FINISHED_STATUSES))
@@ -417,17 +422,33 @@ def recent_runs(session: Session, access: Access, limit: int = 50) -> Sequence[R
 
 
 def last_runs(session: Session, task_ids: Collection[int]) -> dict[int, Run]:
-    """Return, by task, the run that finished last."""
-    newest = (
-        select(Run)
-        .where(Run.task_id == ScheduledTask.id, Run.status.in_(FINISHED_STATUSES))
-        .order_by(Run.finished_at.desc())
-        .limit(1)
-        .lateral()
-    )
+    """Return, by task, the run that finished last.
+
+    Where it brought packages, a later success in assessing those of its host anew takes its place, as in
+    `app.db.standing`.
+    """
+    last = _last_of_tasks(session, task_ids, Run.task_id == ScheduledTask.id, Run.status.in_(FINISHED_STATUSES))
+    # The second condition as its index says it.
+    anew = (Run.host_id == ScheduledTask.host_id, text("run.kind = 'reassess' AND run.status = 'success'"))
+    for task_id, again in _last_of_tasks(session, task_ids, *anew).items():
+        scan = last.get(task_id)
+        if scan is not None and scan.status == "success" and _end_of(again) > _end_of(scan):
+            last[task_id] = again
+    return last
+
+
+def _last_of_tasks(
+    session: Session, task_ids: Collection[int], *which: ColumnElement[bool] | TextClause
+) -> dict[int, Run]:
+    newest = select(Run).where(*which).order_by(Run.finished_at.desc()).limit(1).lateral()
     last = aliased(Run, newest)
-    query = select(last).join_from(ScheduledTask, last, true()).where(ScheduledTask.id.in_(task_ids))
-    return {run.task_id: run for run in session.scalars(query.options(joinedload(last.host)))}
+    query = select(ScheduledTask.id, last).join_from(ScheduledTask, last, true()).where(ScheduledTask.id.in_(task_ids))
+    return dict(session.execute(query.options(joinedload(last.host))).all())
+
+
+def _end_of(run: Run) -> datetime:
+    assert run.finished_at is not None  # noqa: S101  (asked for by status)
+    return run.finished_at
 
 
 def run_json(run: Run) -> dict[str, Any]:

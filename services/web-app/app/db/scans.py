@@ -1,14 +1,15 @@
 """What scans brought back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Double, Select, Text, case, column, func, insert, literal, select
+from sqlalchemy import BigInteger, Double, Select, Text, case, column, exists, func, insert, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session, undefer
 
+from app.db.arrays import one_of
 from app.db.findings import changes_of, finding_json, lock_findings, note_changes, record_changes
 from app.db.hosts import visible
 from app.db.models import Event, Finding, Host, Run, Scan
@@ -41,6 +42,12 @@ def collected_packages(session: Session, host_id: int) -> Packages | None:
     """Return what the host's last usable scan collected; None where it has none."""
     scan = session.scalar(_collected(host_id).options(undefer(Scan.result)))
     return None if scan is None else Packages(scan.id, scan.created_at, scan.result)
+
+
+def hosts_with_packages(session: Session, host_ids: Collection[int]) -> set[int]:
+    """Return the ids of those hosts of which a usable scan collected packages."""
+    own = exists().where(Scan.host_id == Host.id, Scan.packages_from_scan_id.is_(None))
+    return set(session.scalars(select(Host.id).where(Host.id == one_of(host_ids, BigInteger), own)))
 
 
 def _collected(host_id: int) -> Select[Scan]:

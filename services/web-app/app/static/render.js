@@ -31,7 +31,7 @@ export function render(state, { starting, cancelling, asking, logs }) {
   renderTasks(state, starting, asking);
   renderRunning(state, cancelling, logs);
   fill("recent", state.recent, (run) => ({ key: String(run.id), sign: run, make: () => recentRow(run) }));
-  fill("scan-hosts", state.scan_hosts, (host) => ({
+  fill("scan-hosts", state.scan_hosts ?? [], (host) => ({
     key: `${host.zone}/${host.name}`,
     sign: host.state === "silent" ? host : { ...host, seen_at: null },
     make: () => el("tr", { role: "row", "data-scan-host": host.name, "data-state": host.state }, ...scanHostCells(host, cell)),

@@ -11,7 +11,7 @@ const STATES = {
   ok: { words: "Ready", why: "", tone: "good", icon: "ok" },
   degraded: {
     words: "Cannot assess",
-    why: "It scans, but nothing is matched: its vulnerability database is missing or cannot be read.",
+    why: "It scans, but nothing is matched: its vulnerability database is missing, too old, or cannot be read.",
     tone: "warn",
     icon: "unsure",
   },

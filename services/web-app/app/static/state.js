@@ -115,8 +115,21 @@ function withEvent(state, data) {
     ...state,
     running,
     recent: [run, ...recent].slice(0, RECENT_LIMIT),
-    tasks: state.tasks.map((task) => (task.id === run.task_id ? { ...task, last_run: run } : task)),
+    tasks: state.tasks.map((task) => (isResultOf(task, run) ? { ...task, last_run: run } : task)),
   };
+}
+
+/**
+ * Whether a run that ended is its task's last result. Where that one brought packages, so is a later success in assessing
+ * those of its host anew.
+ *
+ * @param {Task} task
+ * @param {Run} run
+ */
+function isResultOf(task, run) {
+  if (task.id === run.task_id) return true;
+  if (run.kind !== "reassess" || run.status !== "success" || task.host_id !== run.host_id) return false;
+  return task.last_run?.status === "success" && endOf(run) > endOf(task.last_run);
 }
 
 /**

@@ -47,7 +47,7 @@
  * @property {string} timezone
  * @property {boolean} enabled
  * @property {string | null} next_due_at
- * @property {Run | null} [last_run]  the last one that ended
+ * @property {Run | null} [last_run]  the last one that ended, or a later re-assessment of what it brought
  *
  * @typedef {{ digest: string, modified_at: string }} Database  of vulnerabilities; its checksum, and when its maker changed it
  *
@@ -66,7 +66,7 @@
  * @property {Task[]} tasks
  * @property {Run[]} running
  * @property {Run[]} recent  newest first, at most 50
- * @property {ScanHost[]} scan_hosts
+ * @property {ScanHost[]} [scan_hosts]  absent from a server of the release before
  *
  * @typedef {object} Finding
  * @property {string} cve_id

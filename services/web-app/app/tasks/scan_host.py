@@ -3,6 +3,7 @@
 import logging
 import socket
 import threading
+from datetime import UTC, datetime, timedelta
 
 from celery import signals
 from sqlalchemy import create_engine
@@ -12,7 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from app.config import Settings, get_settings
 from app.db.engine import connect_arguments
-from app.db.scan_hosts import note_scan_host
+from app.db.scan_hosts import ExecutorState, note_scan_host
 from app.integrations.executor_client import ExecutorClient
 
 logger = logging.getLogger(__name__)
@@ -53,15 +54,22 @@ class ScanHostTeller:
         finally:
             client.close()
         database = None if health is None else health.database_info
+        state: ExecutorState = "unreachable" if health is None else health.status
+        if state == "ok" and database is not None and self._is_outdated(database.modified_at):
+            state = "degraded"
         with Session(self._engine) as session, session.begin():
             note_scan_host(
                 session,
                 settings.zone,
                 socket.gethostname(),
-                "unreachable" if health is None else health.status,
+                state,
                 None if database is None else database.digest,
                 None if database is None else database.modified_at,
             )
+
+    def _is_outdated(self, modified_at: datetime) -> bool:
+        days = self._settings.vulnerability_database_max_age
+        return days > 0 and datetime.now(UTC) - modified_at > timedelta(days=days)
 
     def _keep(self) -> None:
         while True:

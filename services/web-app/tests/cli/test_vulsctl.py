@@ -223,7 +223,21 @@ def three_hosts(sessions_as: Callable[..., Sessions]) -> None:
             add_host(session, name, zone)
 
 
-@pytest.mark.usefixtures("three_hosts")
+@pytest.fixture
+def scanned_hosts(database: Database) -> None:
+    """A scan is stored of each host that there is: comes after `three_hosts`."""
+    database.execute(
+        "INSERT INTO run (task_id, task_name, host_id, zone, scan_type, status, trigger, attempt, sent_count,"
+        " result_data, finished_at) SELECT 0, 'Scan ' || name, id, zone, 'fast', 'success', 'adhoc', 1, 1, '{}', now()"
+        " FROM host"
+    )
+    database.execute(
+        "INSERT INTO scan (run_id, host_id, attempt, family, release, verdict, demo, package_count, result)"
+        " SELECT id, host_id, 1, 'debian', '12.5', 'assessed', false, 142, '{}' FROM run"
+    )
+
+
+@pytest.mark.usefixtures("three_hosts", "scanned_hosts")
 @pytest.mark.parametrize(
     ("arguments", "hosts"),
     [(["web-2"], ["web-2"]), (["--zone", "default"], ["web-1", "web-2"]), (["--all"], ["web-1", "web-2", "far-1"])],
@@ -241,6 +255,34 @@ def test_packages_are_assessed_again_for_a_host_a_zone_or_all(
         (host, "reassess", "queued") for host in hosts
     ]
     assert [(data["host_name"], data["kind"]) for data in told] == [(host, "reassess") for host in hosts]
+
+
+@pytest.mark.usefixtures("three_hosts", "scanned_hosts")
+def test_hosts_for_which_it_is_of_no_use_are_left_out_and_counted(
+    vulsctl: Run, sessions_as: Callable[..., Sessions]
+) -> None:
+    with sessions_as("web").begin() as session:
+        add_host(session, "new-1")
+        add_host(session, "new-2")
+    assert len(answer(vulsctl("run", "reassess", "web-1", "--json"))["items"]) == 1
+    again = vulsctl("run", "reassess", "web-1", "--json")
+    assert answer(again)["items"] == []
+    assert "1 host, because a re-assessment is queued or running already" in again.stderr
+    several = vulsctl("run", "reassess", "--all", "--json")
+    assert [run["host_name"] for run in answer(several)["items"]] == ["web-2", "far-1"]
+    assert "1 host, because a re-assessment" in several.stderr
+    assert "2 hosts, because no scan of them is stored" in several.stderr
+    # Who names a host learns from the run why nothing can be assessed.
+    assert len(answer(vulsctl("run", "reassess", "new-1", "--json"))["items"]) == 1
+
+
+@pytest.mark.usefixtures("three_hosts", "scanned_hosts")
+def test_redis_that_does_not_answer_is_waited_for_once(
+    vulsctl: Run, process_settings: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    process_settings("web", redis_port=1)
+    assert len(answer(vulsctl("run", "reassess", "--all", "--json"))["items"]) == 3
+    assert caplog.text.count("Could not publish event") == 1
 
 
 @pytest.mark.usefixtures("three_hosts")

@@ -6,10 +6,12 @@ import orjson
 import pytest
 
 from app.db.events import head, read_events
+from app.db.models import Host, Run
 from app.db.overview import overview
-from app.db.runs import claim_run, finish_run, open_runs
+from app.db.runs import claim_run, create_host_run, finish_run, open_runs
 from app.domain.cursor import Cursor
 from app.domain.permissions import Access, Role
+from app.domain.status import HostRunKind, RunStatus
 from tests.conftest import Sessions
 from tests.db.rows import queue_run
 from tests.services import Database
@@ -51,6 +53,37 @@ def test_it_shows_open_and_finished_runs_of_the_users_hosts(sessions_as: Maker, 
     assert [(task["last_run"] or {}).get("id") for task in page["tasks"]] == [done.id, None][: 2 if sees_all else 1]
     assert page["user"] == {"id": access.user_id, "name": access.name, "role": str(access.role)}
     assert orjson.loads(orjson.dumps(page)) == page
+
+
+@pytest.mark.parametrize("scanned", ["success", "failed"])
+def test_packages_assessed_anew_are_the_last_result_where_the_scan_had_brought_them(
+    sessions_as: Maker, scanned: RunStatus
+) -> None:
+    web, worker = sessions_as("web"), sessions_as("worker")
+
+    def end(run: Run, status: RunStatus) -> int:
+        with worker.begin() as session:
+            claim = claim_run(session, run.id, "a", 30)
+            assert claim is not None
+            assert finish_run(session, claim.run, status, {}) is not None
+        return run.id
+
+    def ask(host_id: int, kind: HostRunKind) -> Run:
+        with web.begin() as session:
+            return create_host_run(session, session.get_one(Host, host_id), kind, "anna")[0]
+
+    def shown() -> list[int]:
+        with web() as session:
+            return [task["last_run"]["id"] for task in overview(session, ADMIN)["tasks"]]
+
+    first, second = (queue_run(web, name)[0] for name in ("vuls-target-1", "vuls-target-2"))
+    scans = [end(first, scanned), end(second, "success")]
+    assert shown() == scans
+    end(ask(first.host_id, "check"), "success")
+    end(ask(first.host_id, "reassess"), "failed")
+    assert shown() == scans
+    again = end(ask(first.host_id, "reassess"), "success")
+    assert shown() == [again if scanned == "success" else scans[0], scans[1]]
 
 
 def test_a_large_fleet_is_shown_whole(sessions_as: Maker, database: Database) -> None:

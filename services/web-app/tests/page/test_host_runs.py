@@ -56,6 +56,9 @@ def test_packages_are_assessed_again_with_a_click(world: World, open_page: OpenP
     world.end(run, "success", ASSESSED | {"kind": "reassess"})
     expect(page.locator(f"#recent [data-run-id='{run.id}']")).to_contain_text("9 vulnerabilities")
     expect(page.locator(f".toast[data-run-id='{run.id}']")).to_contain_text("9 vulnerabilities")
+    expect(page.locator("#tasks")).to_contain_text("9 vulnerabilities")
+    page.reload()
+    expect(page.locator("#tasks")).to_contain_text("9 vulnerabilities")
 
 
 def test_a_refusal_says_why_and_the_button_comes_back(world: World, open_page: OpenPage) -> None:

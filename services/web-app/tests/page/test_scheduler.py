@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from redis import Redis
 
 from app.domain.difference import Change, Changed
@@ -352,6 +352,22 @@ def test_a_page_without_a_session_is_not_embedded(open_page: OpenPage, relay: Re
     assert answer.status == 303
     assert answer.headers["location"] == "/login"
     assert relay.origin not in answer.text()
+
+
+def test_an_instance_of_the_release_before_which_knows_no_scan_hosts_is_shown_too(
+    world: World, open_page: OpenPage
+) -> None:
+    world.add_task("web-3")
+    page = open_page()
+
+    def older(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, json={k: v for k, v in response.json().items() if k != "scan_hosts"})
+
+    page.route("**/api/overview", older)
+    page.reload()
+    expect(page.locator("#tasks")).to_contain_text("web-3")
+    expect(page.get_by_text("No scan host has been heard of yet.")).to_be_visible()
 
 
 def test_scan_hosts_are_listed_with_their_state_and_the_age_of_their_database(

@@ -49,10 +49,21 @@ def test_a_worker_tells_how_its_executor_and_the_database_are(
     wait_until(lambda: told(web) == [(here, "ok", None)])
     executor.health = {"status": "ok", "database_info": used_database(timedelta(hours=3)) | {"size": 1, "source": "x"}}
     wait_until(lambda: told(web) == [(here, "ok", DIGEST)])
+    executor.health = {"status": "ok", "database_info": used_database(timedelta(days=15))}
+    wait_until(lambda: told(web) == [(here, "degraded", DIGEST)])
     executor.health = {"status": "degraded", "database": "missing", "database_info": None}
     wait_until(lambda: told(web) == [(here, "degraded", None)])
     executor.stop()
     wait_until(lambda: told(web) == [(here, "unreachable", None)])
+
+
+def test_a_database_of_any_age_is_good_where_the_deployment_says_so(
+    web: Sessions, worker: Settings, executor: ExecutorDouble
+) -> None:
+    worker.vulnerability_database_max_age = 0
+    executor.health = {"status": "ok", "database_info": used_database(timedelta(days=900))}
+    ScanHostTeller(worker).tell()
+    assert told(web) == [(socket.gethostname(), "ok", DIGEST)]
 
 
 def test_an_answer_that_nobody_knows_is_no_good_health(

@@ -95,6 +95,21 @@ test("the end of a run becomes its task's last result", () => {
   assert.equal(after(EMPTY, update("failed")).tasks[0]?.last_run?.status, "failed");
 });
 
+test("packages that were assessed anew are the last result of their host's tasks, after a scan that brought them", () => {
+  /** @param {Partial<TaskEvent["data"]>} [data] */
+  const anew = (data) =>
+    update("success", { task_id: 0, task_run_id: 16, kind: "reassess", timestamp: "2025-06-27T16:00:00", ...data }, "e-3");
+  /** @param {...TaskEvent} events */
+  const shown = (...events) => after(EMPTY, ...events).tasks[0]?.last_run?.id;
+  assert.equal(shown(update("success"), anew()), 16);
+  assert.equal(shown(update("success"), anew({ host_id: 2 })), 15);
+  assert.equal(shown(update("success"), anew({ status: "failed" })), 15);
+  assert.equal(shown(update("success"), anew({ kind: "check" })), 15);
+  assert.equal(shown(update("success"), anew({ timestamp: "2025-06-27T15:00:00" })), 15);
+  assert.equal(shown(update("failed"), anew()), 15);
+  assert.equal(shown(anew()), undefined);
+});
+
 test("an ad-hoc run is shown and touches no task", () => {
   const state = after(EMPTY, update("success", { task_id: 0 }));
   assert.equal(state.recent.length, 1);
