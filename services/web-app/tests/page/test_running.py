@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -155,7 +156,8 @@ def test_the_log_of_a_failed_run_is_with_its_details(world: World, open_page: Op
     asked = asked_for_logs(page)
     page.locator(f"#recent [data-run-id='{run.id}']").get_by_role("link", name="Details").click()
     dialog = page.get_by_role("dialog", name="Scan vuls-target-1")
-    expect(dialog).to_contain_text(FAILED["reason"]["sentence"])
+    reason: Any = FAILED["reason"]
+    expect(dialog).to_contain_text(reason["sentence"])
     assert asked == [], "nobody looks yet"
     dialog.get_by_text("What the programs said").click()
     expect(dialog.get_by_role("log")).to_have_text(f"{LINE}\n")
