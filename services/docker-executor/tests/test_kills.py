@@ -164,7 +164,10 @@ async def test_whatever_is_killed_the_scan_ends_right_once_and_leaves_nothing(
         assert job["result"]["scannedCves"], seen
         assert sum("Start scanning" in line for line in job["log"]) == 1
     else:
-        assert (job["state"], job["error"]["code"]) == ("failed", "program_killed"), seen
+        # An engine that was killed as it started a container may find its own leftovers in the way, and refuse.
+        codes = {"program_killed", "engine_refused"} if victim == "engine" else {"program_killed"}
+        assert job["state"] == "failed", seen
+        assert job["error"]["code"] in codes, seen
         assert victim != "executor", seen
         assert job["scan_exit"] == 0 or job["result"] is None, seen
     await leaves_nothing(client, executor, seconds=15)
