@@ -362,9 +362,11 @@ def test_an_instance_of_the_release_before_which_knows_no_scan_hosts_is_shown_to
 
     def older(route: Route) -> None:
         response = route.fetch()
-        route.fulfill(response=response, json={k: v for k, v in response.json().items() if k != "scan_hosts"})
+        body, found = re.subn(r',"scan_hosts":\s*\[\]', "", response.text())
+        assert found == 1
+        route.fulfill(response=response, body=body)
 
-    page.route("**/api/overview", older)
+    page.route(re.compile("/$"), older)
     page.reload()
     expect(page.locator("#tasks")).to_contain_text("web-3")
     expect(page.get_by_text("No scan host has been heard of yet.")).to_be_visible()
