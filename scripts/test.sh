@@ -14,7 +14,7 @@ readonly PARTS=(
     "unit-executor 240"
     "unit-page 30"
     "unit-vuls 90"
-    "scripts 60"
+    "scripts 120"
     "integration-web-app 1500"
     "integration-page 400"
     "chaos 420"
