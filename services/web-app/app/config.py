@@ -101,6 +101,12 @@ class Settings(BaseSettings):
     executor_socket: str = "/run/vuls-executor/executor.sock"
     executor_api_key: SecretStr = SecretStr("")
     scan_deadline: int = Field(default=3 * 3600, description="seconds a scan may take from job to result")
+    store_patience: int = Field(
+        default=24 * 3600,
+        ge=1,
+        description="seconds that the end of a scan waits for a database that is away; the executor keeps its result"
+        " as long (VULS_EXECUTOR_RETENTION_HOURS)",
+    )
     heartbeat_seconds: float = Field(default=10.0, gt=0, description="seconds between lease renewals of a run")
     lease_seconds: float = Field(default=20.0, gt=0, description="seconds a run stays with a silent worker")
     vulnerability_database_max_age: int = Field(

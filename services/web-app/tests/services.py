@@ -2,6 +2,8 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -59,6 +61,31 @@ class Database:
         with psycopg.connect(self.admin_url, autocommit=True) as connection:
             cursor = connection.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Make the database unreachable."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f'ALTER DATABASE "{self.name}" ALLOW_CONNECTIONS false'.encode())
+            try:
+                self._end_connections(connection)
+                yield
+            finally:
+                connection.execute(f'ALTER DATABASE "{self.name}" ALLOW_CONNECTIONS true'.encode())
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Have it answer and take no changes, as a standby does, or a primary that was made one."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f'ALTER DATABASE "{self.name}" SET default_transaction_read_only = on'.encode())
+            try:
+                self._end_connections(connection)
+                yield
+            finally:
+                connection.execute(f'ALTER DATABASE "{self.name}" RESET default_transaction_read_only'.encode())
+
+    def _end_connections(self, connection: psycopg.Connection) -> None:
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [self.name])
 
     def empty(self) -> None:
         """Delete all rows; the epoch stays."""

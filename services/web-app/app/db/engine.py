@@ -4,11 +4,12 @@ import re
 from typing import Any
 
 import orjson
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, ExceptionContext, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.config import Settings
+from app.db.outage import READ_ONLY
 
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _SESSION_SETTINGS = (
@@ -57,9 +58,19 @@ def _compare_epoch(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN
     dbapi_connection.commit()
 
 
+def _leave_read_only(context: ExceptionContext) -> None:
+    """Treat connections to a server that takes no changes as broken, so that the next ones may lead to one that does.
+
+    A primary that was demoted keeps its connections, and so does a session that began while writing was off.
+    """
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True
+
+
 def make_engine(settings: Settings, *, compare_epoch: bool = True) -> Engine:
     """Return an engine for threads. `compare_epoch=False` is for a database that has no tables yet."""
     engine = create_engine(settings.database_url, **_options(settings))
+    event.listen(engine, "handle_error", _leave_read_only)
     if compare_epoch:
         event.listen(engine, "connect", _compare_epoch)
     return engine
@@ -68,6 +79,7 @@ def make_engine(settings: Settings, *, compare_epoch: bool = True) -> Engine:
 def make_async_engine(settings: Settings) -> AsyncEngine:
     """Return an engine for an event loop."""
     engine = create_async_engine(settings.database_url, **_options(settings))
+    event.listen(engine.sync_engine, "handle_error", _leave_read_only)
     event.listen(engine.sync_engine, "connect", _compare_epoch)
     return engine
 

@@ -251,6 +251,23 @@ def let_go(session: Session, host: str, is_gone: Callable[[str], bool], lease_se
     return freed
 
 
+def give_up(session: Session, run: Run, lease_seconds: float) -> bool:
+    """Let go of a claimed run, for another process of its claimant's host.
+
+    As with `let_go`, its job is sent again at once, and it ends as lost where nobody joins it. False when it is the
+    claimant's no longer, or was taken over too often.
+    """
+    assert run.lease_owner is not None  # noqa: S101  (it was claimed)
+    nobody = nobody_of(Owner.parse(run.lease_owner).host)
+    given_up = (
+        update(Run)
+        .where(*held(run), _MAY_BE_JOINED)
+        .values(lease_owner=nobody, lease_expires_at=_lease_end(lease_seconds))
+        .returning(Run.id)
+    )
+    return session.scalar(given_up) is not None
+
+
 def held(run: Run) -> tuple[ColumnElement[bool], ...]:
     """Return the guard that a claimed run still is its claimant's."""
     return Run.id == run.id, Run.status == "started", Run.lease_owner == run.lease_owner, Run.attempt == run.attempt

@@ -1,20 +1,22 @@
 """One attempt at a run, from claim to stored end."""
 
 import logging
+import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.config import Settings
 from app.db.events import load_event
 from app.db.models import Event, Host, Run
+from app.db.outage import Trouble, trouble, why
 from app.db.progress import earlier_seconds
 from app.db.runs import (
     Claim,
@@ -23,6 +25,7 @@ from app.db.runs import (
     find_run,
     free_host,
     give_back,
+    give_up,
     join_orphan,
     restart_run,
 )
@@ -41,10 +44,15 @@ from app.utils.notification_service.publisher import publish_task_notification
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
+# How often work is tried again. Others hold locks for as long as a migration takes, and each wait for one takes 10 s.
+_TRIES = {Trouble.BUSY: 30, Trouble.REFUSED: 5}
 _INTERNAL = (
     "The worker failed while it dealt with the scan of {host}, so nothing of it was kept. The log of the service"
     " vuls-worker on the scan host says why; report it, then run the scan again."
+)
+_NOT_STORED = (
+    "The scan of {host} came to its end, but the database did not take its result: {why}. The log of the service"
+    " vuls-worker on the scan host has PostgreSQL's own words; remove the cause, then run the scan again."
 )
 _NO_STORED_SCAN = "There is no scan of {host} whose packages could be assessed again. Run a scan first."
 _NO_ASSESSMENT = (
@@ -145,28 +153,41 @@ class ScanRunner:
     def _attempt(self, claim: Claim, lost: threading.Event) -> list[Event]:
         """Scan, store how it ended and return the events of that; none when the run ended elsewhere meanwhile.
 
-        An error that nobody foresaw, in a result that PostgreSQL cannot hold for one, ends the run with a reason of its
-        own. Left alone it would only end with its lease, as that of a worker that is lost.
+        A result that the database refuses, and an error that nobody foresaw, end the run with a reason of their own.
+        Where not even that can be stored the run is let go: another process gets the result from the executor and tries
+        again.
         """
         run = claim.run
         course = self._course(run)
         brought = None
         try:
-            brought = self._scan(run, course, lost)
-            if brought is None:
-                return []
-            # Of an attempt that was joined nobody knows when its phases began.
-            events = self._store(run, brought, course.durations() if claim.event is not None else None)
-        except _DATABASE_AWAY:
-            raise
+            try:
+                brought = self._scan(run, course, lost)
+                if brought is None:
+                    return []
+                # Of an attempt that was joined nobody knows when its phases began.
+                events = self._store(run, brought, course.durations() if claim.event is not None else None)
+            except Exception as error:
+                if trouble(error) is Trouble.AWAY:
+                    raise
+                events = self._store(run, self._instead(run, brought, error))
         except Exception:
-            logger.exception("Run %s failed in a way that nobody foresaw", run.id)
-            goes_on = brought is None or brought.goes_on
-            verdict = failed("internal", _INTERNAL.format(host=run.host.name))
-            events = self._store(run, Brought(verdict, goes_on=goes_on))
+            self._give_up(run)
+            raise
         if not events and not (brought and brought.goes_on):
             self._free_host(run)
         return events
+
+    def _instead(self, run: Run, brought: Brought | None, error: Exception) -> Brought:
+        """Return what is told of a run instead of what it brought, which met with `error`."""
+        goes_on = brought is None or brought.goes_on
+        if brought is not None and trouble(error) is not None:
+            logger.error("What run %s brought back cannot be stored: %s", run.id, error)
+            verdict = failed("result_not_stored", _NOT_STORED.format(host=run.host.name, why=why(error)))
+        else:
+            logger.error("Run %s failed in a way that nobody foresaw", run.id, exc_info=error)
+            verdict = failed("internal", _INTERNAL.format(host=run.host.name))
+        return Brought(verdict, goes_on=goes_on)
 
     def _course(self, run: Run) -> Course:
         """Return where the scan stands, and what its progress is measured by."""
@@ -245,16 +266,34 @@ class ScanRunner:
         except SQLAlchemyError as error:
             logger.warning("The host of run %s stays held for a while (%s)", run.id, type(error).__name__)
 
+    def _give_up(self, run: Run) -> None:
+        """Let another process of this host have the run; it ends with its lease where this fails."""
+        try:
+            with self._sessions.begin() as session:
+                given_up = give_up(session, run, self._settings.lease_seconds)
+        except SQLAlchemyError as error:
+            logger.warning("Run %s cannot be let go and ends with its lease (%s)", run.id, type(error).__name__)
+        else:
+            logger.warning("Run %s could not be ended and is %s", run.id, "let go" if given_up else "left alone")
+
     def _persistently(self, work: Callable[[], T]) -> T:
-        """Do database work, again while the database is away, for at most the time a scan may take."""
-        ends_at = time.monotonic() + self._settings.scan_deadline
+        """Do database work, again while the database is away or busy, and a few times where it refuses.
+
+        It is waited for as long as the executor keeps the result: whoever joined the run later would find none.
+        """
+        ends_at = time.monotonic() + self._settings.store_patience
+        tries = Counter[Trouble]()
         for delay in delays(0.2, 5.0):
             try:
                 return work()
-            except _DATABASE_AWAY as error:
-                if time.monotonic() > ends_at:
+            except SQLAlchemyError as error:
+                kind = trouble(error)
+                if kind is None or time.monotonic() > ends_at:
                     raise
-                logger.warning("The database is away (%s), trying again in %.1f s", type(error).__name__, delay)
+                tries[kind] += 1
+                if tries[kind] >= _TRIES.get(kind, math.inf):
+                    raise
+                logger.warning("The database is %s (%s), trying again in %.1f s", kind, type(error).__name__, delay)
                 time.sleep(delay)
         raise AssertionError("delays never end")
 
@@ -265,8 +304,8 @@ class ScanRunner:
         try:
             with self._sessions() as session:
                 stored = load_event(session, event.id)
-        except _DATABASE_AWAY as error:
-            logger.warning("Event %s stays unpublished: the database is away (%s)", event.id, type(error).__name__)
+        except SQLAlchemyError as error:
+            logger.warning("Event %s stays unpublished: it cannot be read (%s)", event.id, type(error).__name__)
             return
         publish_task_notification(stored)
 

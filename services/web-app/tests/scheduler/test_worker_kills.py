@@ -6,7 +6,7 @@ pool goes. It is then started again, as systemd would.
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -205,24 +205,10 @@ def ended_well(scene: Scene) -> None:
     assert told(scene.web) == [(scene.run_id, status) for status in ("queued", "started", "success")]
 
 
-@contextmanager
-def away(database: Database) -> Iterator[None]:
-    """Make the database unreachable."""
-    with psycopg.connect(database.url, autocommit=True) as connection:
-        connection.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS false'.encode())
-        try:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database.name]
-            )
-            yield
-        finally:
-            connection.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS true'.encode())
-
-
 def test_a_result_outlives_a_database_that_is_away_and_the_worker_that_waited_for_it(scene: Scene) -> None:
     in_state("reporting", "matching")(scene)
     assert scene.worker is not None
-    with away(scene.database):
+    with scene.database.away():
         scene.executor.let_end.set()
         wait_until(lambda: scene.worker and "The database is away" in scene.worker.log, END)
         scene.worker.kill()
@@ -256,7 +242,7 @@ def test_a_scan_that_a_stopping_worker_cannot_wait_for_is_taken_up_after_the_res
     assert scene.worker is not None
     scene.worker.process.send_signal(signal.SIGTERM)
     wait_until(lambda: scene.worker and "Warm shutdown" in scene.worker.log, END)
-    with away(scene.database):
+    with scene.database.away():
         scene.worker.kill()  # worker_stop_timeout is over
         scene.start()
     wait_until(lambda: stored_run(scene.web, scene.run_id).takeovers, END)

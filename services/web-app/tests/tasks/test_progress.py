@@ -7,7 +7,6 @@ from itertools import pairwise
 from socket import gethostname
 from typing import Any
 
-import psycopg
 import pytest
 
 from app.config import Settings
@@ -114,17 +113,10 @@ def test_without_the_database_progress_is_dropped_and_the_result_is_not(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with scanning(web, runner, executor, background) as run_id:
-        with psycopg.connect(database.url, autocommit=True) as connection:
-            connection.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS false'.encode())
-            try:
-                connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database.name]
-                )
-                say(executor, "detecting_platform")
-                wait_until(lambda: f"Progress of run {run_id} is dropped" in caplog.text)
-                say(executor, "matching")
-            finally:
-                connection.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS true'.encode())
+        with database.away():
+            say(executor, "detecting_platform")
+            wait_until(lambda: f"Progress of run {run_id} is dropped" in caplog.text)
+            say(executor, "matching")
         wait_until(lambda: stored_run(web, run_id).phase == "matching")
     shown = [phase for phase, _ in progress(web)]
     assert (shown[0], shown[-1], shown.count("matching")) == ("connecting", "matching", 1)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from socket import gethostname
 from typing import Any
 
-import psycopg
 import pytest
 from redis import Redis
 from sqlalchemy import func, select
@@ -264,34 +263,6 @@ def test_an_attempt_that_lost_its_lease_stores_nothing(
     assert told(web) == [(run_id, "queued"), (run_id, "started"), (run_id, "failed")]
     with web() as session:
         assert session.scalars(select(Scan)).all() == []
-
-
-def test_the_end_is_stored_once_the_database_is_back(
-    web: Sessions,
-    runner: ScanRunner,
-    executor: ExecutorDouble,
-    database: Database,
-    background: Callable[..., threading.Thread],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    executor.let_end.clear()
-    run_id = queue(web)
-    scanning = background(runner.deliver, run_id)
-    assert executor.scanning.wait(60)
-    with psycopg.connect(database.url, autocommit=True) as connection:
-        connection.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS false'.encode())
-        try:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database.name]
-            )
-            executor.let_end.set()
-            wait_until(lambda: "The database is away" in caplog.text)
-            assert scanning.is_alive()
-        finally:
-            connection.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS true'.encode())
-    scanning.join(15)
-    assert stored_run(web, run_id).status == "success"
-    assert told(web)[-1] == (run_id, "success")
 
 
 def test_a_redis_that_is_away_changes_nothing_but_the_log(
