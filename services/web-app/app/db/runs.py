@@ -292,14 +292,17 @@ def _end(
     goes_on: ColumnElement[datetime | None] | None = None,
     **more: Any,  # noqa: ANN401
 ) -> Event | None:
-    """End the run; `goes_on` is until when its host stays held, because the scan may not be over."""
+    """End the run; `goes_on` is until when its host stays held, because the scan may not be over.
+
+    Whose the run was stays on record for as long: the scan host of a process that is gone ends what it left behind.
+    """
     ended = _change(
         session,
         *guard,
         status=status,
         finished_at=func.clock_timestamp(),
         result_data=result_data,
-        lease_owner=None,
+        lease_owner=None if goes_on is None else Run.lease_owner,
         lease_expires_at=goes_on,
         **more,
     )
@@ -334,7 +337,17 @@ def _scan_goes_on() -> ColumnElement[datetime | None]:
 def free_host(session: Session, run: Run) -> None:
     """Let the host of a run that somebody else ended be scanned again: the executor has ended the job of `run`."""
     ended = (Run.id == run.id, Run.attempt == run.attempt, Run.status != "started")
-    session.execute(update(Run).where(*ended).values(lease_expires_at=None))
+    session.execute(update(Run).where(*ended).values(lease_owner=None, lease_expires_at=None))
+
+
+def left_behind(session: Session, host: str, is_gone: Callable[[str], bool]) -> list[Run]:
+    """Return the runs that others ended, whose scan may go on, and whose process on `host` is gone.
+
+    Nobody else has their jobs ended: whoever gets to know that they are over calls `free_host`.
+    """
+    mine = Run.lease_owner.startswith(nobody_of(host), autoescape=True)
+    query = select(Run).where(Run.status != "started", Run.lease_expires_at.is_not(None), mine).order_by(Run.id)
+    return [run for run in session.scalars(query) if run.lease_owner is not None and is_gone(run.lease_owner)]
 
 
 def cancel_run(session: Session, run_id: int) -> Event | None:

@@ -112,15 +112,24 @@ class _Retry(Exception):  # noqa: N818  (a signal between two methods)
 class ExecutorClient:
     """Runs one job at a time and survives restarts of the executor, which keeps its jobs.
 
-    `patience` is how many seconds the executor may be away before the client gives up.
+    `patience` is how many seconds the executor may be away before the client gives up, `timeout` how many an answer
+    may take.
     """
 
-    def __init__(self, socket_path: str, api_key: str, *, poll_interval: float = 0.3, patience: float = 120.0) -> None:
+    def __init__(
+        self,
+        socket_path: str,
+        api_key: str,
+        *,
+        poll_interval: float = 0.3,
+        patience: float = 120.0,
+        timeout: float = _REQUEST_TIMEOUT,
+    ) -> None:
         self._http = httpx.Client(
             transport=httpx.HTTPTransport(uds=socket_path),
             base_url="http://executor",
             headers={"X-API-Key": api_key},
-            timeout=_REQUEST_TIMEOUT,
+            timeout=timeout,
         )
         self._poll_interval = poll_interval
         self._patience = patience
@@ -187,6 +196,23 @@ class ExecutorClient:
                 break
             time.sleep(delay)
         logger.warning("Could not cancel executor job %s: %s", job_id, problem)
+
+    def end(self, job_id: str) -> bool:
+        """Ask once for the end of a job, and tell whether it is over: another call may say so later.
+
+        Raises:
+            ExecutorUnavailable: no answer, or none that is of use.
+        """
+        try:
+            response = self._http.delete(f"/jobs/{job_id}")
+            if response.is_success:
+                return _read(response).has_ended
+            code, detail = _problem(response)
+        except (httpx.TransportError, _Retry, ExecutorRefused) as error:
+            raise ExecutorUnavailable(str(error) or type(error).__name__) from error
+        if code == "unknown_job":
+            return True
+        raise ExecutorUnavailable(detail or code)
 
     def has_stopped(self, job_id: str) -> bool:
         """Wait for the end of a job that was cancelled; False when it does not come or cannot be seen."""

@@ -36,6 +36,7 @@ from app.domain.progress import Course
 from app.domain.status import FINISHED_STATUSES, SCAN_TYPES, ScanType
 from app.domain.verdict import Database, Reason, Verdict, failed, judge, judge_check
 from app.integrations.executor_client import ExecutorClient, ExecutorError, Job, ScanGivenUp
+from app.tasks.job_id import job_id
 from app.tasks.lease import LeaseKeeper
 from app.tasks.owner import is_gone, own_name
 from app.tasks.progress import ProgressTeller
@@ -213,11 +214,11 @@ class ScanRunner:
                 path, request = _request(run, packages)
                 job = client.run(path, request, settings.scan_deadline, lost, teller.look)
         except ScanGivenUp:
-            if client.has_stopped(_job_id(run)):
+            if client.has_stopped(job_id(run)):
                 self._free_host(run)
             return None
         except ExecutorError as refusal:
-            return Brought(failed(refusal.code, refusal.sentence), goes_on=not client.has_stopped(_job_id(run)))
+            return Brought(failed(refusal.code, refusal.sentence), goes_on=not client.has_stopped(job_id(run)))
         finally:
             client.close()
         return _judged(run, job, packages, self._database(job))
@@ -337,7 +338,7 @@ class ScanRunner:
 
 def _request(run: Run, packages: Packages | None) -> tuple[str, dict[str, Any]]:
     """Return which of the executor's calls does what the run is for, and its body."""
-    job = {"job_id": _job_id(run), "server": run.host.name}
+    job = {"job_id": job_id(run), "server": run.host.name}
     match run.kind:
         case "check":
             return "/check", job
@@ -358,15 +359,6 @@ def _judged(run: Run, job: Job, packages: Packages | None, database: Database | 
         error = error or Reason("no_result", _NO_ASSESSMENT.format(host=host))
     verdict = judge(job.scan_exit, job.report_exit, job.result, job.log, error, host, database)
     return Brought(verdict, job.result, packages)
-
-
-def _job_id(run: Run) -> str:
-    """Return the executor's name for this attempt.
-
-    It holds when the run was made too: a database that was restored gives the same ids again, and the executor would
-    answer with the result of the job that it remembers.
-    """
-    return f"run-{run.id}-{run.attempt}-{int(run.created_at.timestamp() * 1000)}"
 
 
 def _queue(session: Session, host_id: int, scan_type: ScanType, run_id: int) -> Event | None:

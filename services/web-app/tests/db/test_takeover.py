@@ -4,7 +4,20 @@ from collections.abc import Callable
 
 import pytest
 
-from app.db.runs import MOST_TAKEOVERS, Claim, claim_run, expire_leases, jobs_to_send, let_go, mark_sent
+from app.db.runs import (
+    MOST_TAKEOVERS,
+    Claim,
+    cancel_run,
+    claim_run,
+    expire_leases,
+    finish_run,
+    free_host,
+    jobs_to_send,
+    left_behind,
+    let_go,
+    mark_sent,
+    restart_run,
+)
 from tests.conftest import Sessions
 from tests.db.rows import queue_run
 from tests.services import Database
@@ -127,3 +140,60 @@ def test_an_attempt_that_kills_every_worker_is_given_up(sessions_as: Maker, data
     assert claim(worker, run.id) is None
     with sessions_as("scheduler").begin() as session:
         assert len(expire_leases(session, {})) == 1
+
+
+def left(worker: Sessions, host: str = "scan-1") -> list[int]:
+    with worker() as session:
+        return [run.id for run in left_behind(session, host, is_gone)]
+
+
+@pytest.mark.parametrize("end", ["cancelled", "lost", "let go and cancelled", "cancelled and queued again"])
+def test_what_a_dead_process_left_behind_is_known_until_it_is_over(
+    sessions_as: Maker, database: Database, end: str
+) -> None:
+    web, worker = sessions_as("web"), sessions_as("worker")
+    run, _ = queue_run(web)
+    assert claim(worker, run.id, DEAD)
+    assert left(worker) == []  # it may be joined
+    if end == "let go and cancelled":
+        assert free(worker) == [run.id]
+    if end == "lost":
+        database.execute("UPDATE run SET lease_expires_at = now() - interval '1 second'")
+        with sessions_as("scheduler").begin() as session:
+            assert expire_leases(session, {})
+    else:
+        with web.begin() as session:
+            assert cancel_run(session, run.id)
+    if end == "cancelled and queued again":
+        with worker.begin() as session:
+            assert restart_run(session, run.id)
+    assert left(worker) == [run.id]
+    assert left(worker, "scan-2") == left(worker, "scan") == left(sessions_as("worker", zone="other")) == []
+    with worker.begin() as session:
+        free_host(session, stored_run(web, run.id))
+    assert left(worker) == []
+    ended = stored_run(web, run.id)
+    assert (ended.lease_owner, ended.lease_expires_at) == (None, None)
+
+
+def test_what_a_process_that_lives_has_ended_is_its_own_to_end(sessions_as: Maker) -> None:
+    web, worker = sessions_as("web"), sessions_as("worker")
+    run, _ = queue_run(web)
+    claimed = claim(worker, run.id, "scan-1:3:3:alive")
+    assert claimed
+    with web.begin() as session:
+        assert cancel_run(session, run.id)
+    assert left(worker) == []
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_nothing_is_left_behind_by_a_run_that_its_process_ended_with_its_scan(
+    sessions_as: Maker, goes_on: bool
+) -> None:
+    worker = sessions_as("worker")
+    run, _ = queue_run(sessions_as("web"))
+    claimed = claim(worker, run.id, DEAD)
+    assert claimed
+    with worker.begin() as session:
+        assert finish_run(session, claimed.run, "failed", {}, goes_on=goes_on)
+    assert left(worker) == ([run.id] if goes_on else [])

@@ -203,3 +203,28 @@ def test_a_scan_that_is_given_up_is_ended_soon(client: ExecutorClient, executor:
     thread.join(5)
     assert isinstance(outcome[0], ScanGivenUp)
     wait_until(executor.cancelled.is_set)
+
+
+@pytest.mark.parametrize(("state", "over"), [("scanning", False), ("done", True), (None, True)])
+def test_a_jobs_end_is_asked_for_once_and_told_when_it_is_there(
+    client: ExecutorClient, executor: ExecutorDouble, state: str | None, over: bool
+) -> None:
+    executor.goes_on = True
+    if state is not None:
+        executor.jobs["run-15-1"] = {"id": "run-15-1", "server": "t1", "state": state}
+    assert client.end("run-15-1") is over
+
+
+@pytest.mark.parametrize("answer", [problem(503, "away"), problem(401, "unauthorized"), (200, b"no job"), (500, b"")])
+def test_a_job_is_not_over_where_the_executor_does_not_say_so(
+    client: ExecutorClient, executor: ExecutorDouble, answer: Answer
+) -> None:
+    executor.answers = [answer]
+    with pytest.raises(ExecutorUnavailable):
+        client.end("run-15-1")
+
+
+def test_an_executor_that_is_away_cannot_end_a_job(client: ExecutorClient, executor: ExecutorDouble) -> None:
+    executor.stop()
+    with pytest.raises(ExecutorUnavailable):
+        client.end("run-15-1")

@@ -16,7 +16,7 @@ import pytest
 
 from app.config import Settings
 from app.db.models import ScheduledTask
-from app.db.runs import create_run
+from app.db.runs import cancel_run, create_run
 from tests.conftest import Sessions
 from tests.db.rows import add_task
 from tests.executor_double import ExecutorDouble
@@ -29,6 +29,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(400)
 LEASE = 120.0  # seconds: the worker is back before
+NOTICED = 5.0  # seconds in which a scan ends that nobody wants, or that of a worker that is back
 END = 90.0  # seconds that the end may take on a busy machine
 WAITS_FOR_LOCK = (
     "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -60,6 +61,10 @@ class Scene:
     def queue(self) -> None:
         with self.web.begin() as session:
             self.run_id = create_run(session, session.get_one(ScheduledTask, self.task_id), "manual", "anna")[0].id
+
+    def cancel(self) -> None:
+        with self.web.begin() as session:
+            assert cancel_run(session, self.run_id)
 
     def wait_for_status(self, status: str) -> None:
         wait_until(lambda: stored_run(self.web, self.run_id).status == status, END, f"status {status}")
@@ -203,6 +208,52 @@ def ended_well(scene: Scene) -> None:
     assert scene.database.execute("SELECT count(*) FROM scan") == [(1,)]
     wait_until(lambda: scene.redis.queue_length("scan.default") == 0, END)
     assert told(scene.web) == [(scene.run_id, status) for status in ("queued", "started", "success")]
+
+
+def ended_with_its_job(scene: Scene) -> None:
+    """The executor ended the job, the run is told as cancelled once, and its host may be scanned again."""
+    wait_until(lambda: stored_run(scene.web, scene.run_id).lease_expires_at is None, END, "a host that is free")
+    (job,) = scene.executor.jobs.values()
+    assert job["state"] == "cancelled"
+    assert stored_run(scene.web, scene.run_id).lease_owner is None
+    assert told(scene.web) == [(scene.run_id, status) for status in ("queued", "started", "cancelled")]
+
+
+@pytest.mark.parametrize("phase", ["submitted", "scanning", "reporting"])
+def test_the_scan_of_a_run_that_is_cancelled_while_its_worker_is_dead_ends_as_it_comes_back(
+    scene: Scene, phase: str
+) -> None:
+    PHASES[phase](scene)
+    assert scene.worker is not None
+    scene.worker.kill()
+    scene.cancel()
+    assert not scene.executor.cancelled.is_set()
+    scene.start()
+    assert scene.executor.cancelled.wait(NOTICED)
+    ended_with_its_job(scene)
+
+
+def test_the_scan_of_a_run_that_is_cancelled_after_its_process_was_killed_ends_soon(scene: Scene) -> None:
+    in_state("scanning", "connecting")(scene)
+    assert scene.worker is not None
+    scene.worker.kill_child()
+    scene.cancel()
+    assert scene.executor.cancelled.wait(NOTICED)
+    ended_with_its_job(scene)
+
+
+def test_the_scan_of_a_dead_worker_ends_although_the_executor_is_away_for_a_while(scene: Scene) -> None:
+    in_state("scanning", "connecting")(scene)
+    assert scene.worker is not None
+    scene.worker.kill()
+    scene.cancel()
+    scene.executor.stop()
+    scene.start()
+    wait_until(lambda: scene.worker and "Could not end scans of dead processes" in scene.worker.log, END)
+    assert stored_run(scene.web, scene.run_id).lease_owner is not None
+    scene.executor.start()
+    assert scene.executor.cancelled.wait(NOTICED)
+    ended_with_its_job(scene)
 
 
 def test_a_result_outlives_a_database_that_is_away_and_the_worker_that_waited_for_it(scene: Scene) -> None:

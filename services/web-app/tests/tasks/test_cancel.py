@@ -2,6 +2,7 @@
 
 import time
 
+import psycopg
 import pytest
 
 from app.config import Settings
@@ -12,11 +13,16 @@ from app.tasks.process import sessions
 from app.tasks.scan_run import ScanRunner
 from tests.conftest import Sessions
 from tests.executor_double import ExecutorDouble
+from tests.services import Database
 from tests.tasks.conftest import Background
 from tests.tasks.runs import queue, stored_run, told
 from tests.waiting import wait_until
 
 NOTICED = 5.0  # seconds from the click to the executor
+WAITS_TO_STORE = (
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    " AND query LIKE 'INSERT INTO scan %'"
+)
 
 
 def cancel(web: Sessions, run_id: int) -> None:
@@ -57,6 +63,58 @@ def test_the_executor_hears_of_it_soon_however_rare_the_heartbeats_are(
     with web() as session:
         events = read_events(session, 0, 100)[1]
     assert (events[-1].type, events[-1].data.get("status")) == ("task_update", "cancelled")
+
+
+def test_a_run_whose_executor_is_away_is_cancelled_at_once_and_never_sent(
+    web: Sessions, runner: ScanRunner, executor: ExecutorDouble, background: Background
+) -> None:
+    executor.stop()
+    run_id = queue(web)
+    waiting = background(runner.deliver, run_id)
+    wait_until(lambda: stored_run(web, run_id).status == "started")
+    cancel(web, run_id)
+    assert told(web) == [(run_id, "queued"), (run_id, "started"), (run_id, "cancelled")]
+    executor.start()
+    waiting.join(20)
+    assert not waiting.is_alive()
+    assert executor.submitted == []
+    assert stored_run(web, run_id).lease_expires_at is None
+    assert told(web)[-1] == (run_id, "cancelled")
+
+
+def test_a_job_that_is_being_sent_is_ended_although_no_answer_came(
+    web: Sessions, runner: ScanRunner, executor: ExecutorDouble, background: Background
+) -> None:
+    executor.let_end.clear()
+    executor.mute = True
+    run_id = queue(web)
+    sending = background(runner.deliver, run_id)
+    wait_until(lambda: executor.jobs)
+    cancelled_at = time.monotonic()
+    cancel(web, run_id)
+    assert executor.cancelled.wait(20)
+    assert time.monotonic() - cancelled_at < NOTICED
+    sending.join(20)
+    (job,) = executor.jobs.values()
+    assert job["state"] == "cancelled"
+    assert stored_run(web, run_id).lease_expires_at is None
+    assert told(web) == [(run_id, "queued"), (run_id, "started"), (run_id, "cancelled")]
+
+
+def test_what_is_being_stored_as_its_run_is_cancelled_is_dropped(
+    web: Sessions, runner: ScanRunner, database: Database, background: Background
+) -> None:
+    run_id = queue(web)
+    with psycopg.connect(database.admin_url) as connection:
+        connection.execute("LOCK TABLE scan IN SHARE MODE")
+        storing = background(runner.deliver, run_id)
+        wait_until(lambda: database.execute(WAITS_TO_STORE))
+        cancel(web, run_id)
+        connection.rollback()
+    storing.join(20)
+    assert told(web) == [(run_id, "queued"), (run_id, "started"), (run_id, "cancelled")]
+    assert database.execute("SELECT count(*) FROM scan") == [(0,)]
+    assert stored_run(web, run_id).lease_expires_at is None
 
 
 @pytest.mark.parametrize("stops", [True, False])
