@@ -182,6 +182,9 @@ _SCAN_RULES = (
     ),
 )
 
+# 1 is that of a run in which some server failed: the result of each says which. Of other statuses that come with a
+# result nobody knows what they mean, and a list of packages that is cut short would look like a host without findings.
+_KNOWN_EXITS = frozenset({0, 1})
 _MORE = "The journal of vuls-executor on the scan host has Vuls' own words."
 _REPORT_RULES = (
     _rule(
@@ -229,8 +232,9 @@ def judge(
 
     The exit statuses are None for a program that did not run to its end; `result` is the server's result file, None
     when there is none; `log` holds the last lines of both programs' standard error. `error` says why the executor
-    could not run them to the end, and goes before anything the log says. `database` is what the report was given;
-    None where there was none, or where its age does not matter; "unknown" where it matters and nobody knows it.
+    could not run them to the end, and goes before anything the log says, and before what a report that was cut short
+    has found. `database` is what the report was given; None where there was none, or where its age does not matter;
+    "unknown" where it matters and nobody knows it.
     """
     text = _unescaped(log)
     if result is None:
@@ -239,10 +243,9 @@ def judge(
         read = VulsResult.parse(result)
     except BadResultError as bad:
         return _unreadable(bad, host)
-    if read.errors:
-        return Verdict("failed", reason=_explain(_SCAN_RULES, "\n".join(read.errors), host) or _scan_failed(read, host))
-    if read.package_count == 0:
-        return Verdict("failed", reason=error or _no_packages(read, host))
+    unusable = _why_unusable(read, scan_exit, error, host)
+    if unusable is not None:
+        return Verdict("failed", reason=unusable)
     reason = _why_not_assessed(read, report_exit, text, error, host)
     if database == "unknown":
         reason, database = reason or (None if read.demo else _of_unknown_age(host)), None
@@ -302,6 +305,24 @@ def _scan_failed(result: VulsResult, host: str) -> Reason:
     return Reason("scan_failed", f"The scan of {host} failed: {first_line}. {_MORE}")
 
 
+def _why_unusable(read: VulsResult, scan_exit: int | None, error: Reason | None, host: str) -> Reason | None:
+    if read.errors:
+        return _explain(_SCAN_RULES, "\n".join(read.errors), host) or _scan_failed(read, host)
+    if read.package_count == 0:
+        return error or _no_packages(read, host)
+    if scan_exit is not None and scan_exit not in _KNOWN_EXITS:
+        return error or _incomplete(scan_exit, host)
+    return None
+
+
+def _incomplete(scan_exit: int, host: str) -> Reason:
+    return Reason(
+        "scan_incomplete",
+        f"The scan of {host} ended in a way that Vuls does not document (exit status {scan_exit}), so its list of"
+        f" packages may be incomplete and was not kept. {_MORE}",
+    )
+
+
 def _no_packages(result: VulsResult, host: str) -> Reason:
     if result.family not in SUPPORTED_FAMILIES:
         return _unsupported(result, host)
@@ -319,8 +340,12 @@ def _why_not_assessed(
     warnings = "\n".join(result.warnings)
     if result.family not in SUPPORTED_FAMILIES or "Failed to check EOL" in warnings:
         return _unsupported(result, host)
+    if error is not None:
+        return error
     if not result.reported:
-        return error or _explain(_REPORT_RULES, text, host) or _not_reported(report_exit, host)
+        return _explain(_REPORT_RULES, text, host) or _not_reported(report_exit, host)
+    if report_exit is not None and report_exit not in _KNOWN_EXITS:
+        return _not_reported(report_exit, host)
     if "Standard OS support is EOL" in warnings and "Extended support available until" not in warnings:
         return Reason(
             "end_of_life",

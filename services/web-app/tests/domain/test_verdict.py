@@ -153,14 +153,43 @@ def test_the_stand_ins_result_is_marked_as_demo_data() -> None:
 
 @pytest.mark.parametrize(
     ("result", "verdict"),
-    [(None, "failed"), (Recording("scan-ok"), "not_assessed"), (Recording("report-ok"), "assessed")],
+    [(None, "failed"), (Recording("scan-ok"), "not_assessed"), (Recording("report-ok"), "not_assessed")],
     ids=["no result", "scanned only", "reported"],
 )
-def test_the_executors_reason_stands_where_nothing_was_assessed(result: Recording | None, verdict: str) -> None:
-    error = Reason("time_limit", "The scan took too long.")
+def test_what_the_executor_could_not_run_to_its_end_has_assessed_nothing(
+    result: Recording | None, verdict: str
+) -> None:
+    error = Reason("time_limit", "The report took too long.")
     judged = judge(0, None, result.result("t1") if result else None, ["not found, cannot skip update"], error)
     assert judged.verdict == verdict
-    assert judged.reason == (None if verdict == "assessed" else error)
+    assert judged.reason == error
+
+
+@pytest.mark.parametrize(
+    ("scan_exit", "report_exit", "verdict", "code"),
+    [
+        (0, 0, "assessed", None),
+        (1, 0, "assessed", None),  # another server of the same run failed: scan-one-of-two-fails
+        (0, 1, "assessed", None),  # the same: report-after-one-failed
+        (None, 0, "assessed", None),  # packages that an earlier scan collected
+        (2, 0, "failed", "scan_incomplete"),
+        (3, 0, "failed", "scan_incomplete"),
+        (137, 0, "failed", "scan_incomplete"),
+        (-1, 0, "failed", "scan_incomplete"),
+        (0, 2, "not_assessed", "report_failed"),
+        (0, 42, "not_assessed", "report_failed"),
+    ],
+)
+def test_an_exit_status_that_nobody_knows_assesses_nothing(
+    scan_exit: int | None, report_exit: int, verdict: str, code: str | None
+) -> None:
+    judged = judge(scan_exit, report_exit, assessed_with(), [], host="web-3")
+    assert (judged.verdict, judged.reason.code if judged.reason else None) == (verdict, code)
+    if judged.reason is not None:
+        assert f"exit status {scan_exit if verdict == 'failed' else report_exit}" in judged.reason.sentence
+        assert "web-3" in judged.reason.sentence
+    # Packages that may be incomplete are not stored, so that nobody assesses them again.
+    assert (judged.result is None) is (verdict == "failed")
 
 
 def test_no_sentence_shows_addresses_users_or_key_paths() -> None:

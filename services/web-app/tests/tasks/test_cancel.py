@@ -66,7 +66,11 @@ def test_the_executor_hears_of_it_soon_however_rare_the_heartbeats_are(
 
 
 def test_a_run_whose_executor_is_away_is_cancelled_at_once_and_never_sent(
-    web: Sessions, runner: ScanRunner, executor: ExecutorDouble, background: Background
+    web: Sessions,
+    runner: ScanRunner,
+    executor: ExecutorDouble,
+    background: Background,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     executor.stop()
     run_id = queue(web)
@@ -74,6 +78,7 @@ def test_a_run_whose_executor_is_away_is_cancelled_at_once_and_never_sent(
     wait_until(lambda: stored_run(web, run_id).status == "started")
     cancel(web, run_id)
     assert told(web) == [(run_id, "queued"), (run_id, "started"), (run_id, "cancelled")]
+    wait_until(lambda: "was ended or given away" in caplog.text)
     executor.start()
     waiting.join(20)
     assert not waiting.is_alive()
