@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.cli.output import fail
 from app.config import get_settings
 from app.db.engine import make_engine, session_factory
+from app.db.outage import Trouble, trouble
 
 _MISSING = "run `vulsctl db upgrade`; if that has been done, this host's database role may not do it"
 
@@ -31,6 +32,11 @@ def explained(if_refused: str = _MISSING) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
+        if trouble(error) is Trouble.BUSY:
+            fail(
+                f"something holds what is needed in the database {settings.database_name} locked: {_first_line(error)}",
+                "find out what in pg_stat_activity (a backup, a forgotten session), then run this again after its end",
+            )
         fail(
             f"the database {settings.database_name} on {settings.database_host} does not answer: {_first_line(error)}",
             "look at `systemctl status postgresql` there, and at VULS_DATABASE_* here",

@@ -1,5 +1,7 @@
 """Brings the schema up to the release's: `vulsctl db upgrade`."""
 
+import logging
+import time
 from pathlib import Path
 
 from alembic import command
@@ -7,11 +9,18 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from app.config import Settings
 from app.db.engine import make_engine
+from app.db.outage import Trouble, trouble
+
+logger = logging.getLogger(__name__)
 
 _MIGRATION_LOCK = 4712  # two hosts that upgrade at once take turns
+_LOCK_TIMEOUT = 3000  # milliseconds that everybody may have to wait behind a migration that waits itself
+_PAUSE = 2.0  # seconds for everybody else before it asks again
+_PATIENCE = 600.0  # seconds; a backup holds its locks for long
 
 
 def alembic_config() -> Config:
@@ -38,21 +47,47 @@ def current_revision(connection: Connection) -> str | None:
 
 
 def upgrade(settings: Settings) -> bool:
-    """Apply all missing migrations in one transaction and tell whether there were any.
+    """Apply all missing migrations, each in a transaction of its own, and tell whether there were any.
 
-    `settings` must name the owner of the schema; other roles may not change it.
+    Statements may take as long as they need, but none waits long for a lock: whatever else wants the table waits behind
+    it. A migration that gets none is tried again. `settings` must name the owner of the schema; other roles may not
+    change it.
+
+    Raises:
+        sqlalchemy.exc.OperationalError: a table was locked for all of `_PATIENCE`. What was applied stays; the next
+        upgrade goes on from there.
     """
     engine = make_engine(settings, compare_epoch=False)
     try:
-        with engine.begin() as connection:
-            connection.execute(text("SET LOCAL statement_timeout = 0"))
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        with engine.connect() as connection:
+            # Of the session, which ends with this: the lock lasts through all transactions.
+            connection.execute(text("SET statement_timeout = 0"))
+            connection.execute(text("SET lock_timeout = 0"))
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
+            connection.execute(text(f"SET lock_timeout = {_LOCK_TIMEOUT}"))
             before = current_revision(connection)
+            connection.commit()
             if before == head_revision():
                 return False
             config = alembic_config()
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            _apply(config, connection)
             return True
     finally:
         engine.dispose()
+
+
+def _apply(config: Config, connection: Connection) -> None:
+    ends_at = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            command.upgrade(config, "head")
+        except DBAPIError as error:
+            connection.rollback()
+            if trouble(error) is not Trouble.BUSY or time.monotonic() > ends_at:
+                raise
+            logger.warning("Something holds a table that a migration has to change; trying again in %g s", _PAUSE)
+            time.sleep(_PAUSE)
+        else:
+            connection.commit()
+            return

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 from alembic.script import ScriptDirectory
 from hypothesis import HealthCheck, given, settings
@@ -165,15 +166,17 @@ def test_the_migration_fills_the_state_as_if_it_had_been_kept(
     kept = sorted(database.execute(everything))
     counts = database.execute("SELECT id, counts FROM scan ORDER BY id")
     database.execute("DELETE FROM host_finding; UPDATE scan SET counts = NULL")
-    for statements in fill_statements():
-        database.execute(statements)
+    fill(database)
     assert sorted(database.execute(everything)) == kept
     assert database.execute("SELECT id, counts FROM scan ORDER BY id") == counts
 
 
-def fill_statements() -> tuple[str, str]:
-    module = ScriptDirectory.from_config(migrate.alembic_config()).get_revision("0007").module
-    return module.FILL_SCANS, module.FILL_FINDINGS
+def fill(database: Database) -> None:
+    module = ScriptDirectory.from_config(migrate.alembic_config()).get_revision("0007a").module
+    for (host_id,) in database.execute(module.HOSTS):
+        with psycopg.connect(database.admin_url) as connection:
+            for statement in module.FILL:
+                connection.execute(statement, {"host": host_id})
 
 
 def change_the_owner(session: Session) -> None:

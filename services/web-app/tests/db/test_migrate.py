@@ -11,13 +11,14 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from app.db import migrate
 from app.db.engine import make_engine
 from app.db.models import Base
 from tests.conftest import SettingsMaker
 from tests.services import Database
+from tests.waiting import wait_until
 
 
 def _no_partition(name: str | None, *_: Any) -> bool:
@@ -55,16 +56,18 @@ def test_each_component_can_tell_the_revision(make_settings: SettingsMaker, comp
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(migrate.head_revision(),)]
 
 
-def test_the_log_moves_into_partitions_and_back_with_all_that_it_holds(bare_database: Database) -> None:
-    def move(verb: Callable[[Config, str], None], revision: str) -> None:
-        engine = make_engine(bare_database.settings("cli"), compare_epoch=False)
-        with engine.begin() as connection:
-            config = migrate.alembic_config()
-            config.attributes["connection"] = connection
-            verb(config, revision)
-        engine.dispose()
+def move(database: Database, verb: Callable[[Config, str], None], revision: str) -> None:
+    engine = make_engine(database.settings("cli"), compare_epoch=False)
+    with engine.connect() as connection:
+        config = migrate.alembic_config()
+        config.attributes["connection"] = connection
+        verb(config, revision)
+        connection.commit()
+    engine.dispose()
 
-    move(command.upgrade, "0003")
+
+def test_the_log_moves_into_partitions_and_back_with_all_that_it_holds(bare_database: Database) -> None:
+    move(bare_database, command.upgrade, "0003")
     log = "SELECT seq, type, data, created_at FROM event ORDER BY seq"
     fill = (
         "INSERT INTO event (type, data, created_at)"
@@ -73,7 +76,7 @@ def test_the_log_moves_into_partitions_and_back_with_all_that_it_holds(bare_data
     bare_database.execute(fill)
     before = bare_database.execute(log)
 
-    move(command.upgrade, "head")
+    move(bare_database, command.upgrade, "head")
     assert bare_database.execute(log) == before
     assert bare_database.execute("SELECT count(*) FROM event_default") == [(0,)]
     bare_database.execute(fill)
@@ -81,7 +84,74 @@ def test_the_log_moves_into_partitions_and_back_with_all_that_it_holds(bare_data
     assert bare_database.execute(numbers) == [(12, 12, 12)]
 
     for verb, revision in ((command.downgrade, "0004"), (command.upgrade, "head"), (command.downgrade, "0003")):
-        move(verb, revision)
+        move(bare_database, verb, revision)
     bare_database.execute(fill)
     assert bare_database.execute(log)[:6] == before
     assert bare_database.execute(numbers) == [(18, 18, 18)]
+
+
+SCANS = """
+INSERT INTO host (id, name, address) VALUES (1, 'a', 'a'), (2, 'b', 'b');
+INSERT INTO run (id, task_name, host_id, zone, scan_type, status, trigger, result_data)
+    SELECT host * 10 + n, 'Scan', host, 'default', 'fast', 'success', 'manual', '{}'
+      FROM generate_series(1, 2) AS host, generate_series(1, 2) AS n;
+INSERT INTO scan (id, run_id, host_id, attempt, family, release, verdict, demo, package_count, result)
+    SELECT id, id, host_id, 1, 'debian', '12', 'assessed', false, 1,
+           '{"runningKernel": {"release": "6.1", "rebootRequired": true}}' FROM run;
+INSERT INTO finding (scan_id, host_id, cve_id, severity, title, packages)
+    SELECT id, host_id, cve, 'high', '', '[]' FROM scan, unnest('{CVE-1,CVE-2}'::text[]) AS cve
+     WHERE id % 10 = 1 OR cve = 'CVE-1';
+"""
+STATE = "SELECT host_id, cve_id, change, changed_scan_id FROM host_finding ORDER BY host_id, cve_id"
+FILLED = [
+    (host, *row) for host in (1, 2) for row in (("CVE-1", "baseline", host * 10 + 1), ("CVE-2", "fixed", host * 10 + 2))
+]
+
+
+def test_the_state_of_each_host_is_filled_and_goes_on_where_it_was_broken_off(bare_database: Database) -> None:
+    settings = bare_database.settings("cli")
+    move(bare_database, command.upgrade, "0007")
+    bare_database.execute(SCANS)
+    bare_database.execute("ALTER TABLE host_finding ADD CONSTRAINT stops CHECK (host_id < 2)")
+    with pytest.raises(IntegrityError, match="stops"):
+        migrate.upgrade(settings)
+    assert bare_database.execute(STATE) == FILLED[:2]
+    assert bare_database.execute("SELECT version_num FROM alembic_version") == [("0007",)]
+    bare_database.execute("ALTER TABLE host_finding DROP CONSTRAINT stops")
+    assert migrate.upgrade(settings) is True
+    assert bare_database.execute(STATE) == FILLED
+    assert bare_database.execute("SELECT id, counts, kernel, reboot_required FROM scan ORDER BY id") == [
+        (11, {"high": 2}, "", False),
+        (12, {"high": 1}, "6.1", True),
+        (21, {"high": 2}, "", False),
+        (22, {"high": 1}, "6.1", True),
+    ]
+
+
+def test_an_upgrade_waits_for_a_lock_and_lets_others_pass_meanwhile(
+    bare_database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(migrate, "_LOCK_TIMEOUT", 100)
+    monkeypatch.setattr(migrate, "_PAUSE", 0.5)
+    move(bare_database, command.upgrade, "0005")
+    with psycopg.connect(bare_database.admin_url) as reader, ThreadPoolExecutor(1) as pool:
+        reader.execute("SELECT FROM run")  # and goes on for long, as a backup does
+        upgrading = pool.submit(migrate.upgrade, bare_database.settings("cli"))
+        wait_until(lambda: caplog.text.count("trying again") >= 2, 60)
+        assert bare_database.execute("SELECT count(*) FROM run") == [(0,)]
+        assert not upgrading.done()
+        reader.rollback()
+        assert upgrading.result(60) is True
+
+
+def test_an_upgrade_gives_up_in_the_end_and_keeps_what_it_did(
+    bare_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "_LOCK_TIMEOUT", 100)
+    monkeypatch.setattr(migrate, "_PATIENCE", 0.0)
+    move(bare_database, command.upgrade, "0006")
+    with psycopg.connect(bare_database.admin_url) as reader:
+        reader.execute("SELECT FROM host")  # of which 0010 is the first to change anything
+        with pytest.raises(OperationalError, match="lock timeout"):
+            migrate.upgrade(bare_database.settings("cli"))
+    assert bare_database.execute("SELECT version_num FROM alembic_version") == [("0009",)]
