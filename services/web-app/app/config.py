@@ -69,6 +69,9 @@ class Settings(BaseSettings):
         default=30, ge=1, le=3650, description="days that events are kept, by whole weeks"
     )
     run_log_retention_days: int = Field(default=14, ge=1, le=3650, description="days that the logs of runs are kept")
+    scan_retention_days: int = Field(
+        default=90, ge=1, le=3650, description="days that scans are kept which newer ones of their host have replaced"
+    )
     digest_rate: float = Field(default=50, gt=0, description="events a second above which updates are merged")
     permission_recheck_interval: float = Field(
         default=4.0, gt=0, le=5, description="seconds; the comparison itself takes a moment, and five are promised"

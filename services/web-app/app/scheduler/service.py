@@ -14,6 +14,7 @@ from app.config import Settings
 from app.db.engine import make_engine, session_factory
 from app.db.events import maintain
 from app.db.models import Event
+from app.db.scan_retention import delete_old_scans
 from app.domain.backoff import delays
 from app.scheduler.dispatcher import Dispatcher
 from app.scheduler.leadership import Leadership
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 Clock = Callable[[Session], datetime]
 _CLEAN_UP_EVERY = 600.0  # seconds
+# Scans are megabytes with hundreds of findings each. A backlog is worked off without holding up what is due.
+_SCANS_AT_ONCE = 50
+_SCANS_AGAIN_AFTER = 10.0  # seconds, while there are more
 
 
 class Scheduler:
@@ -37,6 +41,7 @@ class Scheduler:
         self._active_since: float | None = None
         self._seen_holder: str | None = None
         self._clean_up_at = 0.0
+        self._delete_scans_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then hand over at once by giving up the lock."""
@@ -99,6 +104,25 @@ class Scheduler:
         if time.monotonic() >= self._clean_up_at:
             self._clean_up_at = time.monotonic() + _CLEAN_UP_EVERY
             self._clean_up()
+        if time.monotonic() >= self._delete_scans_at:
+            self._delete_scans_at = time.monotonic() + _CLEAN_UP_EVERY
+            if self._delete_scans() == _SCANS_AT_ONCE:
+                self._delete_scans_at = time.monotonic() + _SCANS_AGAIN_AFTER
+
+    def _delete_scans(self) -> int:
+        """Delete some of the scans that are old and replaced; return how many. It can wait, as with `_clean_up`."""
+        days = self._settings.scan_retention_days
+        try:
+            with Session(self._leadership.connection) as session, session.begin():
+                deleted = delete_old_scans(session, days, _SCANS_AT_ONCE)
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            logger.exception("Could not delete old scans; trying again in %g s", _CLEAN_UP_EVERY)
+            return 0
+        if deleted:
+            logger.info("Deleted %d scans that are older than %d days and replaced by newer ones", deleted, days)
+        return deleted
 
     def _clean_up(self) -> None:
         """Remove what is over. It can wait: a failure that leaves the connection whole stops no schedule."""

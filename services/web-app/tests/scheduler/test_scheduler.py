@@ -196,6 +196,23 @@ def test_the_program_says_that_it_is_active_and_ends_cleanly_at_a_term(database:
     assert PASSWORD not in log.read_text()
 
 
+def test_the_active_scheduler_deletes_scans_that_are_old_and_replaced(
+    sessions_as: Sessioner, scheduler_settings: Maker, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, _ = queue_run(sessions_as("web"))
+    database.execute(
+        "INSERT INTO scan"
+        " (id, run_id, host_id, attempt, created_at, family, release, verdict, demo, package_count, result)"
+        f" SELECT n, {run.id}, {run.host_id}, 1, now() - (29.5 - n) * interval '1 day', '', '', 'assessed', false, 1,"
+        " '{}'"
+        " FROM generate_series(1, 20) AS n"
+    )
+    caplog.set_level("INFO")
+    with scheduling(scheduler_settings(scan_retention_days=15)):
+        wait_until(lambda: "Deleted 14 scans" in caplog.text, 60)
+    assert database.execute("SELECT min(id), count(*) FROM scan") == [(15, 6)]
+
+
 def test_a_log_that_cannot_be_locked_is_told_and_stops_nothing(
     sessions_as: Sessioner, scheduler_settings: Maker, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:

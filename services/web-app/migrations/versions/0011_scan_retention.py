@@ -1,0 +1,32 @@
+"""The scheduler deletes scans that are old."""
+
+from alembic import op
+
+revision = "0011"
+down_revision = "0010"
+branch_labels = None
+depends_on = None
+
+# Findings go with their scan, by the foreign key: no right of the scheduler's own is needed for them.
+RIGHTS = """
+ALTER POLICY everything ON scan TO vuls_web_access, vuls_scheduler_access;
+GRANT SELECT (id, host_id, created_at, verdict, packages_from_scan_id), DELETE ON scan TO vuls_scheduler_access;
+"""
+
+
+def upgrade() -> None:
+    """Let it, and let it find them; scans are stored meanwhile."""
+    op.get_bind().exec_driver_sql(RIGHTS)
+    with op.get_context().autocommit_block():
+        # One that was broken off leaves an index that is of no use.
+        op.get_bind().exec_driver_sql("DROP INDEX CONCURRENTLY IF EXISTS scan_created_at_idx")
+        op.get_bind().exec_driver_sql("CREATE INDEX CONCURRENTLY scan_created_at_idx ON scan (created_at)")
+
+
+def downgrade() -> None:
+    """Keep all scans again."""
+    op.get_bind().exec_driver_sql(
+        "DROP INDEX scan_created_at_idx; ALTER POLICY everything ON scan TO vuls_web_access;"
+        "REVOKE SELECT (id, host_id, created_at, verdict, packages_from_scan_id), DELETE ON scan FROM"
+        " vuls_scheduler_access;"
+    )
