@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -15,12 +14,14 @@ from prometheus_client import (
     generate_latest,
 )
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from app.api import problems
 from app.api.instance import Instance
-from app.api.metrics import InstanceCollector
+from app.api.metrics import InstanceCollector, Stored
 from app.api.problems import ProblemError
-from app.db.scan_hosts import ScanHostSeen, list_scan_hosts
+from app.db.run_counts import count_ended_runs, count_open_runs
+from app.db.scan_hosts import list_scan_hosts
 from app.domain.permissions import Access, Role
 from app.realtime.service import PACE, DrainTooShortError
 
@@ -53,7 +54,7 @@ def create_admin_app(public: FastAPI) -> FastAPI:
         if running not in collectors:
             collectors[running] = InstanceCollector(running)
             registry.register(collectors[running])
-        collectors[running].scan_hosts = await _scan_hosts(running)
+        collectors[running].stored = await _stored(running)
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.post("/drain")
@@ -67,14 +68,18 @@ def create_admin_app(public: FastAPI) -> FastAPI:
     return app
 
 
-async def _scan_hosts(instance: Instance) -> Sequence[ScanHostSeen]:
-    """Return all scan hosts; none while the database is away, which other metrics tell."""
+async def _stored(instance: Instance) -> Stored | None:
+    """Return what the database says; None while it is away, which other metrics tell."""
+
+    def read(session: Session) -> Stored:
+        return Stored(list_scan_hosts(session, EVERYTHING), count_open_runs(session), count_ended_runs(session))
+
     try:
         async with instance.sessions() as session:
-            return await session.run_sync(list_scan_hosts, EVERYTHING)
+            return await session.run_sync(read)
     except SQLAlchemyError as error:
-        log.warning("The metrics lack the scan hosts: the database is away (%s)", type(error).__name__)
-        return ()
+        log.warning("The metrics lack runs and scan hosts: the database is away (%s)", type(error).__name__)
+        return None
 
 
 def _drain_too_short(instance: Instance, seconds: float, error: DrainTooShortError) -> ProblemError:

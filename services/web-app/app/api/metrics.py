@@ -1,13 +1,24 @@
 """What an instance counts, in Prometheus' form. Read from its parts when asked; nothing is counted twice."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app.api.instance import Instance
+from app.db.run_counts import OpenRuns
 from app.db.scan_hosts import ScanHostSeen
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the database says; every instance tells the same."""
+
+    scan_hosts: Sequence[ScanHostSeen]
+    open_runs: Sequence[OpenRuns]
+    ended_runs: Mapping[str, int]
 
 
 class InstanceCollector(Collector):
@@ -15,7 +26,7 @@ class InstanceCollector(Collector):
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
-        self.scan_hosts: Sequence[ScanHostSeen] = ()  # as the database says; read by whoever answers
+        self.stored: Stored | None = None  # read by whoever answers; None while the database is away
 
     def describe(self) -> list[Metric]:
         """Return nothing: the names need no check against other collectors."""
@@ -50,11 +61,37 @@ class InstanceCollector(Collector):
         for code, count in manager.counters.closed.items():
             closed.add_metric([str(int(code))], count)
         yield closed
-        yield from _scan_host_metrics(self.scan_hosts)
+        refused = CounterMetricFamily("vuls_refused", "WebSocket handshakes that were refused.", labels=["code"])
+        for problem, count in manager.counters.refused.items():
+            refused.add_metric([problem], count)
+        yield refused
+        resyncs = CounterMetricFamily("vuls_resyncs", "Times that a client was told to load anew.", labels=["reason"])
+        for reason, count in manager.counters.resyncs.items():
+            resyncs.add_metric([reason], count)
+        yield resyncs
+        if self.stored is not None:
+            yield from _run_metrics(self.stored)
+            yield from _scan_host_metrics(self.stored.scan_hosts)
+
+
+def _run_metrics(stored: Stored) -> Iterator[Metric]:
+    runs = GaugeMetricFamily("vuls_runs", "Runs that have not ended.", labels=["zone", "status"])
+    age = GaugeMetricFamily(
+        "vuls_oldest_run_age_seconds",
+        "Seconds since the oldest of them was asked for (queued) or begun (started).",
+        labels=["zone", "status"],
+    )
+    for one in stored.open_runs:
+        runs.add_metric([one.zone, one.status], one.count)
+        age.add_metric([one.zone, one.status], one.oldest_seconds)
+    ended = GaugeMetricFamily("vuls_runs_ended_last_hour", "Runs that ended in the last hour.", labels=["status"])
+    for status, count in stored.ended_runs.items():
+        ended.add_metric([status], count)
+    yield from (runs, age, ended)
 
 
 def _scan_host_metrics(scan_hosts: Sequence[ScanHostSeen]) -> Iterator[Metric]:
-    """Yield how each scan host is; every instance tells the same."""
+    """Yield how each scan host is."""
     labels = ["zone", "scan_host"]
     seen = GaugeMetricFamily(
         "vuls_scan_host_seen_age_seconds", "Seconds since the worker of a scan host told how it is.", labels=labels

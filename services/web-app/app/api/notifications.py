@@ -30,6 +30,7 @@ async def notifications(
     try:
         missed = await db.run_sync(replay, user.access, cursor, instance.settings.replay_limit, parse_cursor(until))
     except ResyncRequiredError as error:
+        instance.realtime.manager.counters.resyncs[error.reason] += 1
         raise ProblemError(
             410,
             "resync_required",

@@ -103,6 +103,7 @@ def _make_client(socket: WebSocket, instance: Instance, user: SignedIn, *, bare:
 
 
 async def _refuse(socket: WebSocket, problem: ProblemError) -> None:
+    _count(socket, problem)
     with contextlib.suppress(WebSocketDisconnect, OSError):
         await socket.send_denial_response(problem.response())
 
@@ -112,9 +113,14 @@ async def _turn_away(socket: WebSocket, problem: ProblemError) -> None:
     if "origin" not in socket.headers:
         await _refuse(socket, problem)
         return
+    _count(socket, problem)
     with contextlib.suppress(WebSocketDisconnect, OSError):
         await socket.accept()
         await _close(socket, CloseCode.LIMIT)
+
+
+def _count(socket: WebSocket, problem: ProblemError) -> None:
+    get_instance(socket).realtime.manager.counters.refused[problem.code] += 1
 
 
 async def _accept(socket: WebSocket, user: SignedIn) -> bool:

@@ -40,6 +40,8 @@ class Counters:
     manual: int = 0
     lagged: int = 0
     closed: dict[CloseCode, int] = field(default_factory=dict)
+    refused: Counter[str] = field(default_factory=Counter)  # handshakes of WebSockets, by the problem's code
+    resyncs: Counter[str] = field(default_factory=Counter)  # clients told to load anew, by reason
 
 
 @dataclass(slots=True, eq=False)
@@ -221,6 +223,7 @@ class ConnectionManager:
                 if client in member.live or client in self._ahead:
                     self._go_live(client, member)
                     client.write(told)
+                    self.counters.resyncs["other_epoch"] += 1
                 else:  # it comes back with its cursor, and is told then
                     client.close(CloseCode.TOO_SLOW)
 

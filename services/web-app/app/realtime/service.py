@@ -137,6 +137,7 @@ class Realtime:
                 found = await self._missed(access, since)
             except ResyncRequiredError as error:
                 head = self.manager.head or place
+                self.manager.counters.resyncs[error.reason] += 1
                 opening = [hello, frames.resync_required(head, error.reason)]
                 return await self._from_now_on(opening, access, head, snapshot=snapshot)
             self._check_epoch(found.until)

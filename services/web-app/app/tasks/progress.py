@@ -20,6 +20,7 @@ from app.integrations.executor_client import Job
 logger = logging.getLogger(__name__)
 
 _INTERVAL = 0.5  # seconds between two events of a run, at least
+_STEP = 5  # percent: an event is a row that is kept for weeks
 _PATIENCE = 5.0  # seconds that the end of a scan waits for what is being told
 
 
@@ -59,7 +60,10 @@ class ProgressTeller:
         if not phase or len(phase) > MAX_PHASE:
             return
         self._course.look(phase, time.monotonic())
-        self._seen = (phase, self._course.percent)
+        percent = self._course.percent
+        if self._told[0] == phase and percent is not None and percent < (self._told[1] or 0) + _STEP:
+            return
+        self._seen = (phase, percent)
 
     def __enter__(self) -> Self:
         self._thread.start()

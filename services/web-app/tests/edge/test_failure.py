@@ -157,6 +157,43 @@ def test_the_admin_socket_tells_status_and_metrics(
     assert float(age) == pytest.approx(2 * 86400, abs=3600)
 
 
+def test_metrics_count_refusals_resyncs_and_runs(
+    instance: InstanceProcess, sign_in: SignIn, session_database: Database, world: World
+) -> None:
+    def value(line: str) -> float:
+        with instance.admin() as admin:
+            found = re.search(f"^{re.escape(line)} (.*)$", admin.get("/metrics").text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    refused, resyncs = 'vuls_refused_total{code="not_signed_in"}', 'vuls_resyncs_total{reason="other_epoch"}'
+    before = value(refused), value(resyncs)
+    with pytest.raises(InvalidStatus), Browser(instance).feed():
+        pass
+    assert value(refused) == before[0] + 1
+    admin = sign_in("admin")
+    with admin.feed(since="aaaa-1") as feed:
+        while feed.next()["type"] != "resync_required":
+            pass
+    assert value(resyncs) == before[1] + 1
+    assert admin.http.get("/api/notifications", params={"since": "aaaa-1"}).status_code == 410
+    assert value(resyncs) == before[1] + 2
+    session_database.execute(
+        "INSERT INTO run (task_name, host_id, zone, scan_type, status, trigger, result_data, created_at, started_at,"
+        " finished_at)"
+        f" SELECT 'Scan', {world.hosts[0]}, zone, 'fast', status, 'manual', '{{}}', now() - interval '3 hours',"
+        " began, ended FROM (VALUES ('default', 'queued', null, null), ('default', 'queued', null, null),"
+        " ('dmz', 'started', now() - interval '2 hours', null), ('dmz', 'failed', now(), now()),"
+        " ('dmz', 'failed', now(), now() - interval '2 hours'))"
+        " AS v (zone, status, began, ended)"
+    )
+    assert value('vuls_runs{status="queued",zone="default"}') == 2
+    assert value('vuls_runs{status="started",zone="dmz"}') == 1
+    assert value('vuls_oldest_run_age_seconds{status="queued",zone="default"}') == pytest.approx(3 * 3600, abs=900)
+    assert value('vuls_oldest_run_age_seconds{status="started",zone="dmz"}') == pytest.approx(2 * 3600, abs=900)
+    assert value('vuls_runs_ended_last_hour{status="failed"}') == 1
+    session_database.execute("DELETE FROM run")
+
+
 def test_a_drained_instance_takes_no_clients_and_sends_the_others_away(
     start_instance: Callable[..., InstanceProcess], sign_in: SignIn
 ) -> None:
