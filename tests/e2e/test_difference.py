@@ -1,4 +1,4 @@
-"""A newer database of vulnerabilities brings and takes findings, as one event; a host that is down in between, nothing."""
+"""A newer database of vulnerabilities brings and takes findings, as one event; a host that is down changes nothing."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

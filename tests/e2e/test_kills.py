@@ -12,7 +12,7 @@ import pytest
 from . import stack
 from .strike import PHASES, Struck, containers, ends_of, striking
 
-_POOL = "for child in $(pgrep --parent $(systemctl show --property MainPID --value vuls-worker@default)); do kill -9 $child; done"
+_POOL = "pkill --signal KILL --parent $(systemctl show --property MainPID --value vuls-worker@default)"
 VICTIMS = {
     "worker": "systemctl kill --signal KILL vuls-worker@default",
     "its pool": _POOL,
@@ -66,7 +66,7 @@ def test_whatever_is_killed_the_run_ends_right_once_and_leaves_nothing(
 
 
 def assert_right(victim: str, struck: Struck, ended: dict[str, Any]) -> None:
-    """The end fits what was killed: survivors' scans are assessed, and the others fail with a reason and a next step."""
+    """The end fits what was killed: survivors' scans are assessed, others fail with a reason and a next step."""
     data = ended["result_data"]
     if ended["status"] == "success":
         # A container that was killed in its report leaves packages that nobody assessed.

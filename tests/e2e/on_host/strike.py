@@ -2,9 +2,10 @@
 
     python3 - RUN PHASE COMMAND SECONDS < strike.py
 
-Prints a JSON object when it has struck (`state` and `phase` in which it did; `phase` is null where the job ended before),
-and another at the job's end: `scans`, how many containers scanned, and `most`, how many of the run's containers ran at
-the same time. COMMAND is the shell's. Sent to the host as text, so it needs the standard library only.
+Prints a JSON object when it has struck (`state` and `phase` in which it did; `phase` is null where the job ended
+before), and another at the job's end: `scans`, how many containers scanned, and `most`, how many of the run's
+containers ran at the same time. COMMAND is the shell's. Sent to the host as text, so it needs the standard library
+only.
 """
 
 import contextlib
