@@ -4,9 +4,8 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from . import stack
 
@@ -14,34 +13,41 @@ PHASES = ("preparing", "connecting", "collecting_packages", "loading")  # one of
 _SCRIPT = Path(__file__).parent / "on_host/strike.py"
 
 
-@dataclass
-class Struck:
-    """What the scan host saw: the `phase` it struck in (None: the scan was over before), and the job's containers."""
+class Striker:
+    """The scan host's eyes: when the blow fell, and what was seen of the job's containers up to its end."""
 
-    state: str | None
-    phase: str | None
-    scans: int = 0
-    most: int = 0
-    _lines: Iterator[str] = field(default_factory=lambda: iter(()), repr=False)
+    def __init__(self, lines: IO[str]) -> None:
+        self._lines = lines
+        assert self._read() == {"ready": True}
 
-    def see_the_end(self) -> None:
-        """Wait for the end of the job, and take over what was seen."""
-        seen: dict[str, Any] = json.loads(next(self._lines))
-        self.scans, self.most = seen["scans"], seen["most"]
+    def _read(self) -> dict[str, Any]:
+        line = self._lines.readline()
+        assert line, "the scan host says nothing more: its own words are above"
+        said: dict[str, Any] = json.loads(line)
+        return said
+
+    def phase(self) -> str | None:
+        """Wait for the blow and return the phase in which it fell; None where the scan was over before."""
+        found: str | None = self._read()["phase"]
+        return found
+
+    def containers_seen(self) -> tuple[int, int]:
+        """Wait for the end of the job: how many containers scanned, and how many ran at the same time at most."""
+        seen = self._read()
+        return seen["scans"], seen["most"]
 
 
 @contextmanager
-def striking(run_id: int, phase: str, command: str = "true", *, seconds: float = 90) -> Iterator[Struck]:
-    """Run a shell command on the scan host as soon as the run's job is in `phase`; entered when that has happened."""
-    call = ("docker", "exec", "-i", "vuls-worker", "python3", "-u", "-", str(run_id), phase, command, str(seconds))
+def striking(phase: str, command: str = "true", *, seconds: float = 120) -> Iterator[Striker]:
+    """Run a shell command on the scan host as soon as the next scan is in `phase`. Entered when it is on the watch."""
+    call = ("docker", "exec", "-i", "vuls-worker", "python3", "-u", "-", phase, command, str(seconds))
     with (
         _SCRIPT.open() as script,
         subprocess.Popen(call, stdin=script, stdout=subprocess.PIPE, text=True) as process,
     ):
         assert process.stdout is not None
         try:
-            first = json.loads(process.stdout.readline())
-            yield Struck(first["state"], first["phase"], _lines=process.stdout)
+            yield Striker(process.stdout)
         finally:
             process.kill()
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from . import stack
-from .strike import PHASES, Struck, containers, ends_of, striking
+from .strike import PHASES, containers, ends_of, striking
 
 _POOL = "pkill --signal KILL --parent $(systemctl show --property MainPID --value vuls-worker@default)"
 VICTIMS = {
@@ -51,28 +51,28 @@ def whole_again() -> Iterator[None]:
 def test_whatever_is_killed_the_run_ends_right_once_and_leaves_nothing(
     admin: httpx.Client, victim: str, phase: str
 ) -> None:
-    run = stack.start_run(admin, 1)
-    with striking(run["id"], phase, VICTIMS[victim]) as struck:
+    with striking(phase, VICTIMS[victim]) as striker:
+        run = stack.start_run(admin, 1)
+        assert striker.phase() == phase, "the scan was over before"
         ended = stack.finished(admin, run["id"], timeout=90)
-        struck.see_the_end()
-    assert struck.phase == phase, f"the scan was over before: {struck}"
+        scans, most = striker.containers_seen()
     assert ends_of(run["id"]) == [ended["status"]], "exactly one end is told"
-    assert struck.most <= 1, "two programs of one run ran at the same time"
-    assert struck.scans <= 1, "the host was scanned twice"
-    assert_right(victim, struck, ended)
+    assert most <= 1, "two programs of one run ran at the same time"
+    assert scans <= 1, "the host was scanned twice"
+    assert_right(victim, ended)
     stack.wait_until(lambda: not containers(), timeout=15, what="no container of the scan is left")
     again = stack.finished(admin, stack.start_run(admin, 1)["id"], timeout=90)
     assert again["result_data"].get("verdict") == "assessed", f"the next one is as ever: {again}"
 
 
-def assert_right(victim: str, struck: Struck, ended: dict[str, Any]) -> None:
+def assert_right(victim: str, ended: dict[str, Any]) -> None:
     """The end fits what was killed: survivors' scans are assessed, others fail with a reason and a next step."""
     data = ended["result_data"]
     if ended["status"] == "success":
         # A container that was killed in its report leaves packages that nobody assessed.
-        assert data["verdict"] == "assessed" or victim not in SURVIVED, f"{struck}: {data}"
+        assert data["verdict"] == "assessed" or victim not in SURVIVED, data
         return
-    assert victim not in SURVIVED, f"{struck}: {data}"
+    assert victim not in SURVIVED, data
     assert ended["status"] == "failed", data
     assert data["verdict"] == "failed"
     assert data["reason"]["code"] in {"program_killed", "scan_stopped", "engine_refused", "container_lost"}, data
