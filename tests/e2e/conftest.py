@@ -1,6 +1,7 @@
 """Fixtures of the end-to-end tests: sessions, sockets and a browser."""
 
 import json
+import os
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -18,7 +19,16 @@ from .websocket import Socket, open_socket
 LAST = ("test_scan_hosts", "test_converged")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: takes too long for make test; runs where VULS_TEST_LONG is set")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not os.environ.get("VULS_TEST_LONG"):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+
     def place(item: pytest.Item) -> int:
         module = item.path.stem
         return LAST.index(module) if module in LAST else -1
