@@ -51,7 +51,7 @@ class ActionModule(ActionBase):
     """Takes `roles_dir`, `wiring_dir`, `hosts` (whose values are read) and `collections` (names); see `run`."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return `hosts` (by name: the `variables` that are set, the values of READ), `known`, `roles`, `controller`."""
+        """Return `hosts` (by name: `variables` that are set, values of READ), `known`, `roles` and `controller`."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         asked = self._task.args
         roles = {

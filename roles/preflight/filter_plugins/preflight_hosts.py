@@ -282,8 +282,8 @@ def preflight_hosts(tried: Looks, given: Mapping[str, Any]) -> list[Finding]:
     Args:
         tried: by host, what the action preflight_look returned.
         given: tiers, flows, debian (releases), python (version), postgresql (major version by Debian release),
-            memory_mib and disk_mib (by part), files, clock_skew (seconds), certificate_days, renews_certificates, ca (the
-            digest of its certificate).
+            memory_mib and disk_mib (by part), files, clock_skew (seconds), certificate_days, renews_certificates, ca
+            (the digest of its certificate).
 
     """
     found = [one for host, answer in tried.items() for one in access(host, answer)]
