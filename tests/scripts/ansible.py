@@ -8,15 +8,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def ansible(
-    program: str, *arguments: str, timeout: float = 240, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def ansible(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run one of them; its exit status is the caller's to judge."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "VULS_"))}
     own |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
     line = [str(ROOT / ".venv/bin" / program), *arguments]
     return subprocess.run(
-        line, cwd=ROOT, env=own | environment, capture_output=True, text=True, timeout=timeout, check=False
+        line, cwd=ROOT, env=own | environment, capture_output=True, text=True, timeout=240, check=False
     )
 
 

@@ -1,6 +1,9 @@
 """One host of 2 GiB scans, and serves 1,000 sockets meanwhile."""
 
 import asyncio
+import os
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,7 +12,7 @@ from functools import partial
 import httpx
 import pytest
 
-from tests.e2e.stack import finished, must, on, shell, wait_until
+from tests.e2e.stack import finished, must, on, run, shell, wait_until
 
 from . import host
 
@@ -81,3 +84,24 @@ def test_a_thousand_sockets_hear_of_a_scan_within_the_limit(session: httpx.Clien
     assert problems == []
     assert group.killed == 0, "the kernel ended a process for lack of memory"
     assert sum(during.values()) < host.LIMIT_MIB * 0.8, "no room is left for the page cache and a second scan"
+
+
+@pytest.fixture
+def copied_inventory() -> Iterator[None]:
+    yield
+    shutil.rmtree(host.ROOT / "inventories/mine", ignore_errors=True)
+
+
+@pytest.mark.usefixtures("copied_inventory")
+def test_the_commands_of_the_page_work_one_after_the_other() -> None:
+    """What the page says in words to fill in, the story's own inventory does."""
+    page = (host.ROOT / "docs/operations/first-deployment.md").read_text()
+    commands = [line.removeprefix("$ ") for line in page.splitlines() if line.startswith("$ ")]
+    assert [command.split()[0] for command in commands] == ["cp", *["ansible-playbook"] * 3]
+    for command in commands:
+        filled_in = command.replace("-i inventories/mine", "-i inventories/mine -i molecule/single/inventory")
+        foreign = "; ".join(f"unset {name}" for name in os.environ if name.startswith("ANSIBLE_"))
+        setting = f"{foreign or ':'}; export ANSIBLE_CONFIG={host.ROOT / 'ansible.cfg'}; . .venv/bin/activate"
+        done = must(run("bash", "-c", f"{setting}; {filled_in}", timeout=900))
+        assert "failed=0" in done or command.startswith("cp")
+        assert not re.search(r"changed=[1-9]", done), "it is the same deployment"
