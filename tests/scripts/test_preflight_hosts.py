@@ -82,7 +82,7 @@ def test_everything_that_is_wrong_on_hosts_comes_at_once(tmp_path: Path) -> None
     on(NEW, "mkdir -p /etc/vuls/pki && echo another >/etc/vuls/pki/ca.crt")
     on(NEW, f"cp /etc/hosts /tmp/hosts && sed 's/^[0-9.]*\\t{NEW}/127.0.1.1\\t{NEW}/' /tmp/hosts >/etc/hosts")
     on(OLD, f"cd /usr/lib/python3/dist-packages && echo '{LATE}' >late.py && echo import late >late.pth")
-    copy = inventory(tmp_path, postgresql=[OLD, NEW], web=[NEW, "vuls-preflight-gone"])
+    copy = inventory(tmp_path, loadbalancers=[OLD], postgresql=[OLD, NEW], web=[NEW, "vuls-preflight-gone"])
     settings = {
         "vuls_database_host": "no-such-database",
         "preflight_memory_mib": {"redis": 9_000_000},
