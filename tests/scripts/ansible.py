@@ -14,7 +14,7 @@ def ansible(program: str, *arguments: str, **environment: str) -> subprocess.Com
     own |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
     line = [str(ROOT / ".venv/bin" / program), *arguments]
     return subprocess.run(
-        line, cwd=ROOT, env=own | environment, capture_output=True, text=True, timeout=240, check=False
+        line, cwd=ROOT, env=own | environment, capture_output=True, text=True, timeout=600, check=False
     )
 
 
