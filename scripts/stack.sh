@@ -4,8 +4,9 @@
 #        stack.sh destroy --label LABEL [--hosts "NAME ..."]
 #        stack.sh status  --label LABEL
 # LABEL is local (make up), molecule, or test with an optional word (test-redis): clean-up goes by label only.
-# Without --hosts: the eight hosts of the local stack. EXTRA is engine (a volume for a Docker engine of its own)
-# or edge (publishes HTTPS on the loopback address). Containers that are as they should be are left alone.
+# Without --hosts: the eight hosts of the local stack. EXTRA is engine (a volume for a Docker engine of its own),
+# edge (publishes HTTPS on the loopback address) or memory=SIZE (as in memory=2g: no more than that, and no swap), or several
+# of them, joined by +. Containers that are as they should be are left alone.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 readonly STACK_HOSTS=(
@@ -44,7 +45,8 @@ expand() {
     done
     [[ $name =~ ^[a-z0-9][a-z0-9-]{0,62}$ ]] || usage_error "'$name' is no host name"
     [[ " ${SUITES[*]} " == *" $suite "* ]] || usage_error "host '$name': suite '$suite' is none of: ${SUITES[*]}"
-    [[ $extra =~ ^(engine|edge)?$ ]] || usage_error "host '$name': extra '$extra' is none of: engine edge"
+    [[ $extra =~ ^((engine|edge|memory=[1-9][0-9]*[mg])(\+|$))*$ && $extra != *+ ]] ||
+        usage_error "host '$name': extra '$extra' is none of: engine edge memory=SIZE (several joined by +)"
     printf '%s %s %s\n' "$name" "$suite" "$extra"
 }
 
@@ -52,10 +54,14 @@ expand() {
 run_arguments() {
     host_arguments "$1" "$2" "$LABEL"
     ARGUMENTS+=(--network "$NETWORK")
-    case $3 in
-    engine) ARGUMENTS+=(--volume /var/lib/docker) ;;
-    edge) ARGUMENTS+=(--publish "127.0.0.1:$HTTPS_PORT:443") ;;
-    esac
+    local extra
+    for extra in ${3//+/ }; do
+        case $extra in
+        engine) ARGUMENTS+=(--volume /var/lib/docker) ;;
+        edge) ARGUMENTS+=(--publish "127.0.0.1:$HTTPS_PORT:443") ;;
+        memory=*) ARGUMENTS+=(--memory "${extra#*=}" --memory-swap "${extra#*=}") ;;
+        esac
+    done
 }
 
 refuse_strangers() {

@@ -14,7 +14,7 @@ readonly PARTS=(
     "unit-executor 240"
     "unit-page 30"
     "unit-vuls 90"
-    "scripts 120"
+    "scripts 300"
     "integration-web-app 1500"
     "integration-page 400"
     "chaos 420"
@@ -28,6 +28,7 @@ readonly LONG_PARTS=(
     "chaos-long 3600"
     "executor-long 1200"
     "worker-long 1200"
+    "molecule-single 1800"
 )
 readonly SERVICES_LABEL=test-run
 readonly LOGS=$LOCAL/log/test
@@ -101,6 +102,8 @@ clean_up() {
         "$SCRIPTS/test_services.sh" stop --label "$SERVICES_LABEL" || true
         "$SCRIPTS/stack.sh" destroy --label "$SERVICES_LABEL" || true
         "$SCRIPTS/stack.sh" destroy --label molecule || true
+        "$SCRIPTS/stack.sh" destroy --label test-single || true
+        "$SCRIPTS/stack.sh" destroy --label test-preflight || true
     fi
     ((ENGINE_WAS_UP)) || "$SCRIPTS/engine.sh" stop || true
 }

@@ -43,4 +43,4 @@ def test_files_and_make_targets_that_a_page_names_are_there(page: Path) -> None:
         for target in re.findall(r"\bmake ([a-z-]+)\b", word):
             assert target in targets, word
         for path in re.findall(r"\b(?:roles|playbooks|scripts|services|inventories|molecule)/[\w./-]*\w", word):
-            assert path.endswith(("/X", "/VERB.yml")) or (ROOT / path).exists(), word
+            assert path.endswith(("/X", "/mine", "/VERB.yml")) or (ROOT / path).exists(), word

@@ -1,0 +1,300 @@
+"""What stands in the way in the inventory itself, found before any host is asked.
+
+Each function returns findings: `check` (the word that preflight_accept takes), `what` happened, what it `means`, and
+what to do `next`.
+"""
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+Finding = dict[str, str]
+Hosts = Mapping[str, Mapping[str, Any]]
+
+HOST_NAME = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
+ZONE = re.compile(r"[a-z0-9][a-z0-9_]{0,30}")
+# RFC 2606: nobody's names, so nobody's hosts.
+EXAMPLE = re.compile(r"(^|\.)example(\.(com|net|org))?$")
+SECRET_LENGTH = 32
+
+
+def finding(check: str, what: str, means: str, todo: str) -> Finding:
+    """Return one finding."""
+    return {"check": check, "what": what, "means": means, "next": todo}
+
+
+def tiers_of(tiers: Mapping[str, Sequence[str]], required: Iterable[str]) -> Iterator[Finding]:
+    """Look at who has which part."""
+    for name in required:
+        if not tiers.get(name):
+            yield finding(
+                "inventory",
+                f"no host is in the group {name}",
+                "a part of the system would be missing",
+                f"put a host into {name} in hosts.yml (several groups may name the same host)",
+            )
+    redis = len(tiers.get("redis", []))
+    if redis and redis % 2 == 0:
+        yield finding(
+            "inventory",
+            f"{redis} hosts are in the group redis, and so is the number of Sentinels even",
+            "when one half cannot see the other, neither has a majority and nobody is promoted",
+            "use one host (no failover), three or five",
+        )
+
+
+def strangers(tiers: Mapping[str, Sequence[str]], targets: Sequence[str], everyone: Sequence[str]) -> Iterator[Finding]:
+    """Look for hosts that nothing is done with, as a misspelled group leaves them."""
+    used = {host for hosts in tiers.values() for host in hosts} | set(targets) | {"localhost"}
+    for host in everyone:
+        if host not in used:
+            yield finding(
+                "inventory",
+                f"{host} is in none of the groups {', '.join(sorted(tiers))} and scan_targets",
+                "nothing would be deployed to it",
+                "put it into a group, look at the spelling of the one that it is in, or take it out of the inventory",
+            )
+
+
+def names_of(hosts: Sequence[str], said: Hosts) -> Iterator[Finding]:
+    """Look at the names and addresses of our own hosts."""
+    for host in hosts:
+        if not HOST_NAME.fullmatch(host):
+            yield finding(
+                "inventory",
+                f"'{host}' is no host name",
+                "certificates, nginx and DNS cannot carry it",
+                "use letters, digits and - (and dots between labels); ansible_host may say how Ansible reaches it",
+            )
+        address = str(said[host].get("address", host))
+        if EXAMPLE.search(address):
+            yield finding(
+                "inventory",
+                f"{host} still has the example's address {address}",
+                "there is no such host",
+                "put its own name or address into hosts.yml",
+            )
+    yield from doubles(
+        "inventory", "are reached at the same address", [h for h in hosts if said[h].get("address")], said
+    )
+
+
+def doubles(check: str, words: str, hosts: Sequence[str], said: Hosts) -> Iterator[Finding]:
+    """Look for two names of one host."""
+    by_address: dict[tuple[str, str], list[str]] = {}
+    for host in hosts:
+        by_address.setdefault((str(said[host]["address"]), str(said[host].get("port", ""))), []).append(host)
+    for (address, _), same in sorted(by_address.items()):
+        if len(same) > 1:
+            yield finding(
+                check,
+                f"{', '.join(same)} {words} ({address})",
+                "one host would be deployed to as if it were several, and one would undo the other's work",
+                "give each its own ansible_host, or put one name into several groups",
+            )
+
+
+def zones_of(
+    zones: Sequence[str], scan_hosts: Sequence[str], targets: Sequence[str], said: Hosts, accepted: Sequence[str]
+) -> Iterator[Finding]:
+    """Look at zones, and at who scans and who is scanned in them."""
+    for zone, count in Counter(zones).items():
+        if count > 1:
+            yield finding(
+                "zones",
+                f"vuls_zones names {zone} {count} times",
+                "a zone is one queue and one set of users",
+                "name it once",
+            )
+        if not ZONE.fullmatch(str(zone)) or zone in accepted:
+            yield finding(
+                "zones",
+                f"a zone cannot be called '{zone}'",
+                "its name is part of names in systemd, PostgreSQL and Redis",
+                "use up to 31 of a-z, 0-9 and _, beginning with a letter or digit, and not 'access'",
+            )
+        if zone not in {said[host].get("zone") for host in scan_hosts}:
+            yield finding(
+                "zones",
+                f"no host of scan_hosts is in zone {zone}",
+                "its runs would wait for ever",
+                f"set vuls_zone: {zone} for a scan host in hosts.yml, or take the zone out of vuls_zones",
+            )
+    for key, hosts in (("zone", scan_hosts), ("target_zone", targets)):
+        for host in hosts:
+            if said[host].get(key) not in zones:
+                yield finding(
+                    "zones",
+                    f"{host} is in zone '{said[host].get(key, '')}', which vuls_zones does not name",
+                    "there is no queue, no user and no key for it",
+                    f"set vuls_zone to one of {', '.join(map(str, zones))} for it, or add the zone to vuls_zones",
+                )
+
+
+def targets_of(targets: Sequence[str], said: Hosts) -> Iterator[Finding]:
+    """Look for targets that would take each other's place."""
+    for key, word in (("target_name", "scan_target_name"), ("target_id", "scan_target_id")):
+        of_value: dict[str, list[str]] = {}
+        for host in targets:
+            default = re.sub(r"[^A-Za-z0-9_-]", "-", host) if key == "target_name" else 0
+            of_value.setdefault(str(said[host].get(key, default)), []).append(host)
+        for value, same in sorted(of_value.items()):
+            if len(same) > 1 and value not in {"0", ""}:
+                yield finding(
+                    "inventory",
+                    f"{', '.join(same)} have the same {word} ({value})",
+                    "the scans of one would be shown as those of the other",
+                    f"give all but one of them a {word} of its own",
+                )
+
+
+def broken_of(said: Hosts) -> Iterator[Finding]:
+    """Pass on which values could not be worked out."""
+    for host, own in said.items():
+        for name, reason in own.get("broken", {}).items():
+            yield finding(
+                "variables",
+                f"{name} of {host} cannot be worked out: {reason}",
+                "the deployment would stop there",
+                "mend it",
+            )
+
+
+def public_name_of(name: str) -> Iterator[Finding]:
+    """Look at the name that people type."""
+    if not name or EXAMPLE.search(name):
+        yield finding(
+            "inventory",
+            f"vuls_public_name is {name or 'not set'}" + (", the example's" if name else ""),
+            "nobody could open the page: certificate and allowed origin carry this name",
+            "set it in group_vars/all/main.yml to the name that people will type",
+        )
+
+
+def state_dir_of(path: str) -> Iterator[Finding]:
+    """Look at where secrets and the CA are kept."""
+    if not path.startswith("/"):
+        yield finding(
+            "inventory",
+            "vuls_state_dir is " + (f"'{path}', which is no absolute path" if path else "not set"),
+            "secrets and the CA would have no place",
+            "set it in group_vars/all/main.yml to a directory on the controller, outside git",
+        )
+
+
+def secrets_of(
+    wanted: Sequence[str], given: Mapping[str, Any], missing_files: Sequence[str], makes_secrets: bool
+) -> Iterator[Finding]:
+    """Look at the secrets that come from elsewhere, and at those that should be there by now."""
+    for name in sorted(set(given) - {*wanted, "admin_password"}):
+        close = difflib.get_close_matches(name, wanted, 1)
+        yield finding(
+            "secrets",
+            f"vuls_secret_values has {name}, which is no secret",
+            "it is used for nothing",
+            f"call it {close[0]}" if close else f"the names are: {', '.join(wanted)}",
+        )
+    for name in sorted(set(given) & {*wanted, "admin_password"}):
+        value = str(given[name] or "")
+        if len(value) < SECRET_LENGTH and not (name == "admin_password" and len(value) >= 12):
+            yield finding(
+                "secrets",
+                f"the secret {name} in vuls_secret_values is {'empty' if not value else 'too short'}",
+                "it could be guessed, and roles refuse it",
+                f"use {SECRET_LENGTH} or more letters and digits; see what the vault or lookup that it is from returns",
+            )
+    if not makes_secrets:
+        for path in missing_files:
+            yield finding(
+                "secrets",
+                f"{path} is missing",
+                "this playbook makes no secrets, and what runs on the hosts has others",
+                "look whether vuls_state_dir is the right one; run site.yml first if this is a new deployment",
+            )
+
+
+def preflight_inventory(tiers: Mapping[str, Sequence[str]], given: Mapping[str, Any]) -> list[Finding]:
+    """Return the findings about hosts, zones, names and secrets.
+
+    Args:
+        tiers: hosts by part.
+        given: required (parts that have to be there), targets, everyone, zones, refused_zones, public_name, state_dir,
+            hosts (what preflight_read says), secret_names, secret_values, missing_secret_files, makes_secrets.
+
+    """
+    said = given["hosts"]
+    own = list(dict.fromkeys(host for hosts in tiers.values() for host in hosts))
+    return [
+        *tiers_of(tiers, given["required"]),
+        *strangers(tiers, given["targets"], given["everyone"]),
+        *names_of(own, said),
+        *zones_of(given["zones"], tiers.get("scan_hosts", []), given["targets"], said, given["refused_zones"]),
+        *targets_of(given["targets"], said),
+        *broken_of(said),
+        *public_name_of(given["public_name"]),
+        *state_dir_of(given["state_dir"]),
+        *secrets_of(
+            given["secret_names"], given["secret_values"], given["missing_secret_files"], given["makes_secrets"]
+        ),
+    ]
+
+
+def preflight_variables(
+    hosts: Hosts,
+    roles: Sequence[str],
+    known: Sequence[str],
+    renamed: Mapping[str, Mapping[str, str]],
+    only: Sequence[str],
+) -> list[Finding]:
+    """Return the findings about variables that no role reads.
+
+    Args:
+        hosts: what preflight_read says of each.
+        roles: names of the roles; a variable is ours when it begins with one of them.
+        known: variables that are read.
+        renamed: by the old name: `new` (empty where it is gone), `since` (a release) and, if wanted, `note`.
+        only: hosts that are looked at; targets may come from another inventory, with variables of its own.
+
+    """
+    of_name: dict[str, list[str]] = {}
+    for host in only:
+        for name in hosts[host]["variables"]:
+            of_name.setdefault(name, []).append(host)
+    found = []
+    for name, where in sorted(of_name.items()):
+        places = ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else "")
+        if name in renamed:
+            change = renamed[name]
+            todo = f"set {change['new']} instead" if change["new"] else "take it out"
+            found.append(
+                finding(
+                    "variables",
+                    f"{name} (of {places}) is no more, since {change['since']}",
+                    "it would be passed over, and a default would take its place",
+                    todo + (f": {change['note']}" if change.get("note") else ""),
+                )
+            )
+        elif name not in known and any(name.startswith(f"{role}_") for role in roles):
+            close = difflib.get_close_matches(name, known, 1, 0.8)
+            found.append(
+                finding(
+                    "variables",
+                    f"no role reads {name} (of {places})",
+                    "it would be passed over, and a default would take its place",
+                    (f"did you mean {close[0]}? " if close else "")
+                    + "roles/<role>/defaults/main.yml has the names; one of your own goes into preflight_own_variables",
+                )
+            )
+    return found
+
+
+class FilterModule:
+    """Filters of the role preflight."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return them by name."""
+        return {"preflight_inventory": preflight_inventory, "preflight_variables": preflight_variables}

@@ -1,0 +1,33 @@
+"""Runs Ansible's programs with the settings of the checkout and nobody else's."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def ansible(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run one of them; its exit status is the caller's to judge."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "VULS_"))}
+    own |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    line = [str(ROOT / ".venv/bin" / program), *arguments]
+    return subprocess.run(
+        line, cwd=ROOT, env=own | environment, capture_output=True, text=True, timeout=600, check=False
+    )
+
+
+def said(result: subprocess.CompletedProcess[str]) -> str:
+    """Return all that was printed, with single spaces."""
+    return " ".join((result.stdout + result.stderr).split())
+
+
+def copied(inventory: str, place: Path) -> Path:
+    """Copy an inventory as its page says, to where it is outside the checkout; returns the copy."""
+    copy = place / "inventory"
+    shutil.copytree(ROOT / "inventories" / inventory, copy, symlinks=True)
+    link = copy / "group_vars/all/00-shared"
+    link.unlink()
+    link.symlink_to(ROOT / "inventories/shared")
+    return copy

@@ -1,0 +1,167 @@
+"""Each inventory can be read, and used as its pages say."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .ansible import ROOT, ansible, copied, said
+from .rules import settings
+
+INVENTORIES = sorted(path.parent.name for path in ROOT.glob("inventories/*/hosts.yml"))
+SECRET = "a" * 40
+PREFLIGHT = ("playbooks/preflight.yml", "-e", "preflight_look=false")
+
+
+def listed(inventory: str) -> dict[str, Any]:
+    result = ansible("ansible-inventory", "-i", inventory, "--list")
+    assert result.returncode == 0, said(result)
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+def shown(inventory: Path, host: str, expression: str, **environment: str) -> Any:
+    """Work out an expression with the variables of a host."""
+    message = json.dumps({"msg": "{{ " + expression + " }}"})
+    result = ansible(
+        "ansible", "-i", str(inventory), host, "-c", "local", "-m", "debug", "-a", message, "-o", **environment
+    )
+    assert result.returncode == 0, said(result)
+    return json.loads(result.stdout[result.stdout.index("{") :])["msg"]
+
+
+def test_there_are_the_inventories_that_the_documentation_names() -> None:
+    assert INVENTORIES == ["local", "production.example", "single"]
+
+
+@pytest.mark.parametrize("inventory", INVENTORIES)
+def test_what_all_inventories_share_has_one_home(inventory: str) -> None:
+    link = ROOT / "inventories" / inventory / "group_vars/all/00-shared"
+    assert link.is_symlink()
+    assert not link.readlink().is_absolute(), "a checkout may be anywhere"
+    assert link.resolve() == ROOT / "inventories/shared"
+
+
+@pytest.mark.parametrize("inventory", INVENTORIES)
+def test_an_inventory_has_all_parts_and_the_playbooks_understand_it(inventory: str) -> None:
+    hosts = listed(f"inventories/{inventory}")
+    required = settings(ROOT / "roles/preflight/defaults/main.yml")["preflight_required"]
+    assert set(required) <= set(hosts), hosts.keys()
+    checked = ansible("ansible-playbook", "-i", f"inventories/{inventory}", "--syntax-check", "site.yml")
+    assert checked.returncode == 0, said(checked)
+
+
+@pytest.mark.parametrize("inventory", INVENTORIES)
+def test_preflight_has_nothing_against_an_inventory_that_is_filled_in(tmp_path: Path, inventory: str) -> None:
+    copy = copied(inventory, tmp_path)
+    for path in (copy / "hosts.yml", copy / "group_vars/all/main.yml"):
+        path.write_text(path.read_text().replace("vuls.example.org", "vuls.corp.test"))
+    fine = ansible("ansible-playbook", "--check", "-i", str(copy), *PREFLIGHT, VULS_STATE_DIR=str(tmp_path / "state"))
+    assert fine.returncode == 0, said(fine)
+    assert "changed=0" in fine.stdout
+    assert not (tmp_path / "state").exists(), "nothing was changed"
+
+
+def test_all_that_is_wrong_in_an_inventory_comes_at_once(tmp_path: Path) -> None:
+    copy = copied("production.example", tmp_path)
+    hosts = (
+        (copy / "hosts.yml")
+        .read_text()
+        .replace("            redis-3:\n", "")
+        .replace("            web-3:", "            web_3:")
+    )
+    (copy / "hosts.yml").write_text(hosts)
+    faults = {
+        "vuls_zones": ["dmz", "office", "lab"],
+        "web_instanses": 3,
+        "vuls_database_owner": "postgres",
+        "vuls_secret_values": {"database_owner": "short", "redis_oprator": SECRET},
+    }
+    (copy / "group_vars/all/test.yml").write_text(json.dumps(faults))
+    refused = ansible(
+        "ansible-playbook",
+        "-i",
+        str(copy),
+        "site.yml",
+        "-e",
+        "preflight_look=false",
+        VULS_STATE_DIR=str(tmp_path / "state"),
+    )
+    assert refused.returncode != 0
+    for words in (
+        "8 findings; nothing was changed.",
+        "2 hosts are in the group redis",
+        "'web_3' is no host name",
+        "no host of scan_hosts is in zone lab",
+        "did you mean web_instances?",
+        "vuls_database_owner (of ",
+        "vuls_public_name is vuls.example.org, the example's",
+        "the secret database_owner in vuls_secret_values is too short",
+        "call it redis_operator",
+    ):
+        assert words in said(refused), words
+    assert SECRET not in said(refused)
+    assert "Make the secrets" not in refused.stdout, "it stopped before anything else"
+    assert not (tmp_path / "state").exists(), "nothing was changed"
+
+
+def test_an_inventory_without_the_link_is_told_where_it_leads(tmp_path: Path) -> None:
+    copy = copied("single", tmp_path)
+    (copy / "group_vars/all/00-shared").unlink()
+    refused = ansible("ansible-playbook", "-i", str(copy), *PREFLIGHT)
+    assert refused.returncode != 0
+    assert "group_vars/all/00-shared is missing" in said(refused)
+
+
+def test_a_further_zone_is_one_more_word(tmp_path: Path) -> None:
+    """Redis user, database role, passwords and SSH key follow from its name."""
+    copy = copied("production.example", tmp_path)
+    more = {"vuls_zones": ["default", "lab"], "vuls_state_dir": "/s"}
+    (copy / "group_vars/all/test.yml").write_text(json.dumps(more))
+    users, roles, files, keys = shown(
+        copy,
+        "redis-1",
+        "[redis_acl_users | selectattr('kind', 'equalto', 'worker') | map(attribute='name'),"
+        " postgresql_users | map(attribute='name'), secrets_files, secrets_ssh_keys]",
+    )
+    assert users == ["worker-default", "worker-lab"]
+    assert {"vuls_worker_default", "vuls_worker_lab"} < set(roles)
+    assert {"/s/secrets/redis_worker_lab", "/s/secrets/database_worker_lab"} < set(files)
+    assert keys == ["/s/secrets/ssh/id_ed25519", "/s/secrets/ssh/id_ed25519_lab"]
+
+
+def test_a_scan_host_knows_the_secrets_of_its_zone_only(tmp_path: Path) -> None:
+    copy = copied("production.example", tmp_path)
+    state = tmp_path / "state"
+    (state / "secrets").mkdir(parents=True)
+    for name in ("redis_worker_dmz", "redis_worker_office", "database_worker_dmz", "database_worker_office"):
+        (state / "secrets" / name).write_text(name)
+    expression = "[worker_redis_password, worker_database_password, executor_ssh_key_file | basename]"
+    told = {host: shown(copy, host, expression, VULS_STATE_DIR=str(state)) for host in ("scan-dmz-1", "scan-office-1")}
+    assert told["scan-dmz-1"] == ["redis_worker_dmz", "database_worker_dmz", "id_ed25519_dmz"]
+    assert told["scan-office-1"] == ["redis_worker_office", "database_worker_office", "id_ed25519_office"]
+
+
+def test_a_secret_of_ansible_vault_takes_the_place_of_a_file(tmp_path: Path) -> None:
+    copy = copied("production.example", tmp_path)
+    password = tmp_path / "vault-password"
+    password.write_text("only here")
+    vault = copy / "group_vars/all/vault.yml"
+    vault.write_text(json.dumps({"vault_database_owner": SECRET}))
+    (copy / "group_vars/all/secrets.yml").write_text(
+        json.dumps({"vuls_secret_values": {"database_owner": "{{ vault_database_owner }}"}})
+    )
+    encrypted = ansible("ansible-vault", "encrypt", "--vault-password-file", str(password), str(vault))
+    assert encrypted.returncode == 0, said(encrypted)
+    assert SECRET not in vault.read_text()
+    value, files = shown(
+        copy,
+        "db-1",
+        "[vuls_secrets.database_owner, secrets_files]",
+        VULS_STATE_DIR="/s",
+        ANSIBLE_VAULT_PASSWORD_FILE=str(password),
+    )
+    assert value == SECRET
+    assert "/s/secrets/database_owner" not in files
+    assert "/s/secrets/database_web" in files

@@ -1,0 +1,1 @@
+"""Tests of the deployment on one host of 2 GiB."""
