@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from app.domain.severity import Severity
+from app.domain.time_limit import Allowance
 from app.domain.vuls_result import BadResultError, OtherVersionError, VulsResult
 
 # Families whose packages `vuls report` v0.40 can match against its database (constant/constant.go).
@@ -214,6 +215,23 @@ _REPORT_RULES = (
 def failed(code: str, sentence: str) -> Verdict:
     """Return the verdict of a run that brought nothing back."""
     return Verdict("failed", reason=Reason(code, sentence))
+
+
+def took_too_long(host: str, run_id: int, allowed: Allowance) -> Verdict:
+    """Return the verdict of a run that was ended because it took longer than it may."""
+    minutes = "1 minute" if allowed.minutes == 1 else f"{allowed.minutes} minutes"
+    look = f"`vulsctl run log {run_id}` on a web host shows how far it came"
+    if allowed.by_task:
+        return failed(
+            "task_time_limit",
+            f"The scan of {host} was ended after {minutes}, the time limit of its task. {look}; if the host needs"
+            " longer, raise time_limit_minutes of the task, then run it again.",
+        )
+    return failed(
+        "scan_timeout",
+        f"The scan of {host} was ended after {minutes}, which is as long as its worker lets any scan go on. {look};"
+        " check the load and the network of the host, then run it again.",
+    )
 
 
 def judge(

@@ -98,7 +98,7 @@ function taskRow(task, button, busy) {
     { role: "row", "data-task-id": String(task.id) },
     cell("Task", "main", el("span", { class: "name" }, task.name)),
     cell("Host", "host", task.host_name),
-    cell("Schedule", "schedule", el("span", { title: task.cron ? `Cron: ${task.cron}` : null }, scheduleInWords(task.cron)), zone),
+    cell("Schedule", "schedule", el("span", { title: task.cron ? `Cron: ${task.cron}` : null }, scheduleInWords(task.cron)), zone, timeLimit(task)),
     cell("Next due", "due", nextDue(task)),
     cell(
       "Last result",
@@ -108,6 +108,11 @@ function taskRow(task, button, busy) {
     ),
     cell("", "action", el("div", { class: "task-actions" }, runButton(task, button), ...(button === "viewer" ? [] : hostButtons(task, busy)))),
   );
+}
+
+/** @param {Task} task */
+function timeLimit({ time_limit_minutes: minutes }) {
+  return typeof minutes === "number" && el("span", { class: "quiet zone" }, `At most ${minutes} min`);
 }
 
 /** @param {Task} task */

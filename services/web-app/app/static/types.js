@@ -46,6 +46,7 @@
  * @property {string | null} cron
  * @property {string} timezone
  * @property {boolean} enabled
+ * @property {number | null} [time_limit_minutes]  of a scan; absent from a server of the release before
  * @property {string | null} next_due_at
  * @property {Run | null} [last_run]  the last one that ended, or a later re-assessment of what it brought
  *

@@ -31,8 +31,9 @@ from app.domain.backoff import delays
 from app.domain.envelope import task_update_data
 from app.domain.progress import Course
 from app.domain.status import FINISHED_STATUSES, SCAN_TYPES, ScanType
-from app.domain.verdict import Database, Reason, Verdict, failed, judge, judge_check
-from app.integrations.executor_client import ExecutorClient, ExecutorError, Job, ScanGivenUp
+from app.domain.time_limit import Allowance, allowance
+from app.domain.verdict import Database, Reason, Verdict, failed, judge, judge_check, took_too_long
+from app.integrations.executor_client import ExecutorClient, ExecutorError, Job, ScanDeadlineExceeded, ScanGivenUp
 from app.tasks.lease import LeaseKeeper
 from app.tasks.owner import is_gone, own_name
 from app.tasks.progress import ProgressTeller
@@ -185,21 +186,31 @@ class ScanRunner:
             packages = self._packages(run)
             if packages is None:
                 return Brought(failed("no_stored_scan", _NO_STORED_SCAN.format(host=run.host.name)))
-        settings = self._settings
+        settings, allowed = self._settings, self._allowance(run)
         client = ExecutorClient(settings.executor_socket, settings.executor_api_key.get_secret_value())
         try:
             with ProgressTeller(self._sessions, run, course, self._tell, settings.secrets) as teller:
                 path, request = _request(run, packages)
-                job = client.run(path, request, settings.scan_deadline, lost, teller.look)
+                job = client.run(path, request, allowed.seconds, lost, teller.look)
         except ScanGivenUp:
             if client.has_stopped(_job_id(run)):
                 self._free_host(run)
             return None
+        except ScanDeadlineExceeded:
+            verdict = took_too_long(run.host.name, run.id, allowed)
+            return Brought(verdict, goes_on=not client.has_stopped(_job_id(run)))
         except ExecutorError as refusal:
             return Brought(failed(refusal.code, refusal.sentence), goes_on=not client.has_stopped(_job_id(run)))
         finally:
             client.close()
         return _judged(run, job, packages, self._database(job))
+
+    def _allowance(self, run: Run) -> Allowance:
+        """Return how long the attempt may go on, by the database's clock: its lease began as this worker took it."""
+        spent = timedelta()
+        if run.started_at is not None and run.lease_expires_at is not None:
+            spent = run.lease_expires_at - timedelta(seconds=self._settings.lease_seconds) - run.started_at
+        return allowance(run.time_limit_minutes, spent, self._settings.scan_deadline)
 
     def _database(self, job: Job) -> Database | Literal["unknown"] | None:
         """Return what a report had, as old as it is by this host's clock, which is that of the executor."""

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.severity import Severity
+from app.domain.time_limit import Allowance, allowance
 from app.domain.verdict import Database, Reason, Verdict, failed, judge
 from tests.recordings import ROOT, Recording
 
@@ -161,6 +162,20 @@ def test_the_executors_reason_stands_where_nothing_was_assessed(result: Recordin
     judged = judge(0, None, result.result("t1") if result else None, ["not found, cannot skip update"], error)
     assert judged.verdict == verdict
     assert judged.reason == (None if verdict == "assessed" else error)
+
+
+@pytest.mark.parametrize(
+    ("limit", "spent", "deadline", "allowed"),
+    [
+        (None, 50, 10800, Allowance(10800, 180, by_task=False)),
+        (30, 0, 10800, Allowance(1800, 30, by_task=True)),
+        (30, 50, 10800, Allowance(1750, 30, by_task=True)),
+        (30, 5000, 10800, Allowance(0, 30, by_task=True)),
+        (300, 50, 10800, Allowance(10800, 180, by_task=False)),
+    ],
+)
+def test_the_shorter_of_both_limits_counts(limit: int | None, spent: int, deadline: int, allowed: Allowance) -> None:
+    assert allowance(limit, timedelta(seconds=spent), deadline) == allowed
 
 
 def test_no_sentence_shows_addresses_users_or_key_paths() -> None:

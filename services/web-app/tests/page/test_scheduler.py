@@ -194,9 +194,10 @@ def test_an_operator_creates_a_task(world: World, open_page: OpenPage) -> None:
     page.get_by_label("Name", exact=True).fill("Nightly scan")
     page.get_by_label("Schedule", exact=True).select_option(label="Monday to Friday at 03:00")
     expect(page.get_by_text("Monday to Friday at 03:00, Europe/Berlin time.")).to_be_visible()
+    page.get_by_label("Time limit in minutes").fill("45")
     page.get_by_role("button", name="Create task").click()
     row = page.locator("tr[data-task-id]").filter(has_text="Nightly scan")
-    for text in ("vuls-target-1", "Monday to Friday at 03:00", "Europe/Berlin"):
+    for text in ("vuls-target-1", "Monday to Friday at 03:00", "Europe/Berlin", "At most 45 min"):
         expect(row).to_contain_text(text)
     page.reload()
     expect(row).to_contain_text("Europe/Berlin")
@@ -225,6 +226,21 @@ def test_a_schedule_that_cannot_be_is_refused_at_its_field(
     expect(page.locator(".field-problem").filter(has_text=problem)).to_be_visible()
     expect(page.locator("[aria-invalid=true]")).to_be_focused()
     expect(page.locator("[aria-invalid=true]")).to_have_accessible_description(re.compile(re.escape(problem)))
+    assert database.execute("SELECT count(*) FROM scheduled_task") == [(1,)]
+
+
+@pytest.mark.parametrize("minutes", ["0", "1441", "1.5", "e"])
+def test_a_time_limit_that_cannot_be_is_refused_at_its_field(
+    world: World, open_page: OpenPage, database: Database, minutes: str
+) -> None:
+    world.add_task("vuls-target-1")
+    page = open_page()
+    page.get_by_role("button", name="New task").click()
+    page.get_by_label("Name", exact=True).fill("Odd")
+    page.get_by_label("Time limit in minutes").press_sequentially(minutes)
+    page.get_by_role("button", name="Create task").click()
+    expect(page.get_by_text("Give whole minutes from 1 to 1440, or leave it empty.")).to_be_visible()
+    expect(page.get_by_label("Time limit in minutes")).to_be_focused()
     assert database.execute("SELECT count(*) FROM scheduled_task") == [(1,)]
 
 
