@@ -30,9 +30,10 @@ from app.db.scans import Packages, collected_packages, end_run
 from app.domain.backoff import delays
 from app.domain.envelope import task_update_data
 from app.domain.progress import Course
+from app.domain.remedies import log_of
 from app.domain.status import FINISHED_STATUSES, SCAN_TYPES, ScanType
 from app.domain.time_limit import Allowance, allowance
-from app.domain.verdict import Database, Reason, Verdict, failed, judge, judge_check, took_too_long
+from app.domain.verdict import Database, Reason, Verdict, failed, judge, judge_check, stopped, took_too_long
 from app.integrations.executor_client import ExecutorClient, ExecutorError, Job, ScanDeadlineExceeded, ScanGivenUp
 from app.tasks.lease import LeaseKeeper
 from app.tasks.owner import is_gone, own_name
@@ -44,13 +45,12 @@ T = TypeVar("T")
 
 _DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 _INTERNAL = (
-    "The worker failed while it dealt with the scan of {host}, so nothing of it was kept. The log of the service"
-    " vuls-worker on the scan host says why; report it, then run the scan again."
+    "The worker failed while it dealt with the scan of {host}, so nothing of it was kept. `journalctl -u"
+    " 'vuls-worker@*'` on the scan host says why; report it, then press Run to scan again."
 )
-_NO_STORED_SCAN = "There is no scan of {host} whose packages could be assessed again. Run a scan first."
+_NO_STORED_SCAN = "There is no scan of {host} whose packages could be assessed again. Press Run to scan it first."
 _NO_ASSESSMENT = (
-    "The packages of {host} were not assessed again: vuls report brought nothing back. The journal of vuls-executor on"
-    " the scan host has Vuls' own words."
+    "The packages of {host} were not assessed again: vuls report brought nothing back. {log} has Vuls' own words."
 )
 _WAIT_FOR_OTHER = 0.5  # seconds between looks at a run that another worker has
 
@@ -323,12 +323,12 @@ def _judged(run: Run, job: Job, packages: Packages | None, database: Database | 
     host = run.host.name
     error = None if job.error is None else Reason(job.error.code, job.error.sentence)
     if error is None and job.state != "done":
-        error = Reason("scan_stopped", f"The scan of {host} was stopped before it ended. Run it again.")
+        error = stopped(host)
     if run.kind == "check":
-        return Brought(judge_check(job.scan_exit, job.log, error, host))
+        return Brought(judge_check(job.scan_exit, job.log, error, host, run.id))
     if packages is not None and job.result is None:
-        error = error or Reason("no_result", _NO_ASSESSMENT.format(host=host))
-    verdict = judge(job.scan_exit, job.report_exit, job.result, job.log, error, host, database)
+        error = error or Reason("no_result", _NO_ASSESSMENT.format(host=host, log=log_of(run.id)))
+    verdict = judge(job.scan_exit, job.report_exit, job.result, job.log, error, host, database, run_id=run.id)
     return Brought(verdict, job.result, packages)
 
 
