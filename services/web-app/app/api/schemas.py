@@ -292,8 +292,21 @@ class ScanFindingShown(FindingShown):
     severity_before: Literal["critical", "high", "medium", "low", "unknown"] | None
 
 
+class ScanPackageShown(BaseModel):
+    """A package that a scan found installed; `new_version` is the one that it could be updated to."""
+
+    name: str
+    version: str
+    new_version: str | None
+    arch: str | None
+    repository: str | None
+
+
 class ScanChanges(BaseModel):
-    """What is different from the assessed scan before, `since`: the counts as in the event `findings_changed`."""
+    """What is different from the assessed scan before, `since`: the counts as in the event `findings_changed`.
+
+    `fixed_findings` are the 100 worst; `fixed_next` is the `after` of the part that follows, with `state=fixed`.
+    """
 
     since_scan_id: int
     since: datetime
@@ -302,6 +315,7 @@ class ScanChanges(BaseModel):
     severity_changed: ChangeCounts
     reappeared: ChangeCounts
     fixed_findings: list[FindingShown]
+    fixed_next: str | None
 
 
 class DatabaseShown(BaseModel):
@@ -330,6 +344,7 @@ class ScanShown(BaseModel):
 
     `database` is what its packages were matched against; null where that is not known.
     Where packages were assessed anew, `packages_from_scan_id` is the scan that collected them, at `collected_at`.
+    `findings` are the 100 worst; `findings_next` is the `after` of the part that follows, in `/api/scans/ID/findings`.
     """
 
     id: int
@@ -349,6 +364,7 @@ class ScanShown(BaseModel):
     packages_from_scan_id: int | None
     collected_at: datetime
     findings: list[ScanFindingShown]
+    findings_next: str | None
     changes: ScanChanges | None
 
 
