@@ -36,10 +36,14 @@ export class TaskForm {
     this.#form.addEventListener("input", () => this.#describe());
   }
 
-  /** @param {readonly Host[]} hosts */
-  open(hosts) {
+  /**
+   * @param {readonly Host[]} hosts
+   * @param {number} [hostId] the host that is chosen already
+   */
+  open(hosts, hostId) {
     this.#form.reset();
     this.#host.replaceChildren(...hosts.map((host) => el("option", { value: String(host.id) }, host.name)));
+    if (hostId !== undefined) this.#host.value = String(hostId);
     this.#zone.value = new Intl.DateTimeFormat().resolvedOptions().timeZone;
     this.#showProblems(new Map(), hosts.length === 0 ? "There is no host to scan yet." : "");
     this.#describe();
