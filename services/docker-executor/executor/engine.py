@@ -10,9 +10,8 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from executor import containers, phases
+from executor import containers, ends, phases
 from executor.jobs import Job, Step
-from executor.problems import JobFailed
 from executor.settings import Settings
 
 CALL_SECONDS = 10
@@ -148,11 +147,8 @@ class Engine:
         try:
             yield
         except ImageNotFound as error:
-            raise JobFailed(
-                "image_missing",
-                f"The image {self._settings.image} is not on this scan host. Run site.yml with the tag vuls.",
-            ) from error
+            raise ends.image_missing(self._settings) from error
         except APIError as error:
-            raise JobFailed("engine_refused", f"The Docker engine refused: {error.explanation}.") from error
+            raise ends.engine_refused(str(error.explanation).rstrip(".")) from error
         except (requests.RequestException, DockerException) as error:
             raise EngineUnreachable(str(error)) from error

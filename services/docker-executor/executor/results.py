@@ -10,7 +10,7 @@ import stat
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from executor.problems import JobFailed
+from executor import ends
 
 _CHUNK = 1024 * 1024
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}[+-]\d{4}")
@@ -33,7 +33,7 @@ def collect(results_dir: str | os.PathLike[str], server: str, limit: int) -> str
     try:
         raw = _read(results_dir, f"{server}.json", limit)
     except OSError as error:
-        raise JobFailed("result_invalid", f"The result cannot be read ({error.strerror}).") from error
+        raise ends.result_invalid(f"The result cannot be read ({error.strerror}).") from error
     return None if raw is None else _strip(raw, server)
 
 
@@ -74,15 +74,12 @@ def _read(results_dir: str | os.PathLike[str], name: str, limit: int) -> bytes |
         os.close(run)
     with os.fdopen(file, "rb") as stream:
         if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise JobFailed("result_invalid", "The result is not a regular file.")
+            raise ends.result_invalid("The result is not a regular file.")
         chunks, size = [], 0
         while chunk := stream.read(_CHUNK):
             size += len(chunk)
             if size > limit:
-                raise JobFailed(
-                    "result_too_large",
-                    f"The result is larger than {limit // 1024 // 1024} MiB (VULS_EXECUTOR_RESULT_LIMIT_MIB).",
-                )
+                raise ends.result_too_large(limit)
             chunks.append(chunk)
     return b"".join(chunks)
 
@@ -91,9 +88,9 @@ def _strip(raw: bytes, server: str) -> str:
     try:
         result: Any = json.loads(raw, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise JobFailed("result_invalid", "The result is not JSON; Vuls may have been cut short.") from error
+        raise ends.result_invalid("The result is not JSON; Vuls may have been cut short.") from error
     if not isinstance(result, dict) or result.get("serverName") != server:
-        raise JobFailed("result_invalid", f"The result is not that of {server}.")
+        raise ends.result_invalid(f"The result is not that of {server}.")
     result.pop("config", None)
     return json.dumps(result, separators=(",", ":"))
 

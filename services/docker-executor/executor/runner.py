@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
-from executor import containers, disk, phases, targets
+from executor import containers, disk, ends, phases, targets
 from executor.database import Database, DatabaseError
 from executor.engine import NOT_RUN_EXITS, SIGNAL_EXITS, Engine, EngineUnreachable, Observation
 from executor.feed import Feed
@@ -83,16 +83,16 @@ class Runner:
             raise  # without its state stored the job can neither go on nor end; the supervisor tries again
         except Exception:
             log.exception("job %s: unexpected", self.job.id)
-            await self._fail(JobFailed("internal", "The executor failed; its log has the reason."))
+            await self._fail(ends.internal())
 
     async def _prepare(self) -> None:
         await self._ask(self._engine.remove_job, self.job.id)  # made before a crash, never started
         try:
             target = targets.load(self._settings.targets).get(self.job.server)
         except targets.TargetsUnreadable as error:
-            raise JobFailed("misconfigured", f"The targets file cannot be used: {error}.") from error
+            raise ends.targets_unusable(str(error)) from error
         if target is None:
-            raise JobFailed("unknown_server", f"{self.job.server} was removed from this zone's targets.")
+            raise ends.target_removed(self.job.server)
         given = await asyncio.to_thread(self._store.given, self.job.id)
         await asyncio.to_thread(self._place.prepare, self.job, target, given)
         if self.job.kind is Kind.ASSESS:
@@ -141,7 +141,7 @@ class Runner:
         """Watch a program to its end and store how it ended. Raises JobLost and JobFailed."""
         container = await self._ask(self._engine.find, self.job.id, step)
         if container is None:
-            raise _lost(step)
+            raise ends.container_lost(step)
         if step is Step.REPORT:
             await self._note_database(container)
         await self._ask(self._engine.start, container)
@@ -149,13 +149,14 @@ class Runner:
         while True:
             seen = await self._ask(self._engine.observe, container)
             if seen is None:
-                raise _lost(step)
+                raise ends.container_lost(step)
             self._note(step, seen)
             if not seen.running:
                 break
             deadline = deadline or _deadline(seen, limit)
             if time.monotonic() > deadline:
-                raise JobFailed("time_limit", f"The {step} took longer than its limit of {limit} s and was ended.")
+                is_check = self.job.kind is Kind.CHECK
+                raise ends.check_took_too_long(limit) if is_check else ends.took_too_long(step, limit)
             await self._pause(POLL_SECONDS)
         self._check_end(step, seen)
         self.job = self._store.note_exit(self.job.id, step, seen.exit_code)
@@ -169,14 +170,11 @@ class Runner:
     def _check_end(self, step: Step, seen: Observation) -> None:
         """Raise JobFailed where the program did not come to an end of its own."""
         if seen.exit_code and seen.out_of_memory:
-            text = f"The {step} needed more than {self._settings.memory_mib} MiB (VULS_EXECUTOR_MEMORY_MIB)."
-            raise JobFailed("out_of_memory", text)
+            raise ends.out_of_memory(step, self._settings)
         if seen.exit_code in NOT_RUN_EXITS:
-            text = f"The image {self._settings.image} cannot run Vuls. Run site.yml with the tag vuls."
-            raise JobFailed("image_unusable", text)
+            raise ends.image_unusable(self._settings)
         if seen.exit_code in SIGNAL_EXITS:
-            number = seen.exit_code - SIGNAL_EXITS.start + 1
-            raise JobFailed("program_killed", f"The {step} was ended by signal {number}.")
+            raise ends.killed(step, seen.exit_code - SIGNAL_EXITS.start + 1)
 
     def _note(self, step: Step, seen: Observation) -> None:
         phase = phases.phase_of(step, seen.lines) or self.job.phase
@@ -255,8 +253,7 @@ class Runner:
                 return await self._unless_cancelled(call, *args, **kwargs)
             except EngineUnreachable as error:
                 if time.monotonic() > give_up:
-                    text = "The Docker engine of this scan host does not answer. Look at docker.service there."
-                    raise JobFailed("engine_unreachable", text) from error
+                    raise ends.engine_away() from error
                 log.warning("job %s: the engine does not answer: %s", self.job.id, error)
             await self._pause(RETRY_SECONDS)
 
@@ -284,10 +281,6 @@ class Runner:
         except TimeoutError:
             return
         raise JobCancelled
-
-
-def _lost(step: Step) -> JobLost:
-    return JobLost("container_lost", f"The container of the {step} is gone; somebody removed it.")
 
 
 def _deadline(seen: Observation, limit: int) -> float:

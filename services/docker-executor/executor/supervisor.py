@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from executor import disk, targets
+from executor import disk, ends, targets
 from executor.database import Database
 from executor.engine import Engine, EngineUnreachable
 from executor.feed import Feed
@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 SWEEP_SECONDS = 60
 AGAIN_SECONDS = 15
 ABANDON_CHECK_SECONDS = 1
-ABANDONED = "abandoned"
-ABANDONED_TEXT = "Nobody asked about the scan for {} s, so it was ended. Run it again."
 
 
 class Supervisor:
@@ -205,7 +203,7 @@ class Supervisor:
                 self._asked[job.id] = now
             elif not job.cancel_requested and now - self._asked.setdefault(job.id, now) > limit:
                 log.warning("job %s: nobody has asked about it for %d s", job.id, limit)
-                self.cancel(job.id, (ABANDONED, ABANDONED_TEXT.format(limit)))
+                self.cancel(job.id, ends.abandoned(limit))
 
     async def sweep(self) -> None:
         """Remove containers and directories that belong to no unfinished job, and forget old jobs."""

@@ -308,7 +308,7 @@ async def test_a_job_fails_with_the_reason_when_the_engine_stays_away(deploy: Ca
         await submit(client, "run-1")
         job = await wait_for(client, "run-1", "failed", seconds=20)
     assert job["error"]["code"] == "engine_unreachable"
-    assert "docker.service" in job["error"]["sentence"]
+    assert "systemctl restart docker" in job["error"]["sentence"]
 
 
 async def test_a_job_is_cancelled_in_time_although_the_engine_hangs(deploy: Callable[..., Deployment]) -> None:

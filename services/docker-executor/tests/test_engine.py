@@ -301,7 +301,8 @@ async def test_a_killed_scan_is_failed(
     async with scanning(executor, engine) as (client, container):
         container.kill()
         job = await wait_for(client, "run-1", "failed", seconds=10)
-    assert (job["error"]["code"], job["error"]["sentence"]) == ("program_killed", "The scan was ended by signal 9.")
+    assert job["error"]["code"] == "program_killed"
+    assert job["error"]["sentence"].startswith("The scan was ended by signal 9. ")
     await leaves_nothing(engine, executor)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from executor import ends
 from executor.api import Parts
 from executor.jobs import Job, ScanType, State
 from executor.problems import DiskFull
@@ -118,7 +119,7 @@ async def test_jobs_that_nobody_asks_about_are_ended_with_a_reason(hasty: Parts)
     for job_id in ("runs", "waits"):
         job = await ended(hasty, job_id)
         assert (job.state, job.error_code) == (State.CANCELLED, "abandoned")
-        assert job.error_sentence == "Nobody asked about the scan for 1 s, so it was ended. Run it again."
+        assert job.error_sentence == ends.abandoned(1)[1]
     await hasty.supervisor.stop()
 
 

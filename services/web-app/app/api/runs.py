@@ -5,18 +5,23 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Path, Query
 
 from app.api.announce import announce
-from app.api.auth import User
+from app.api.auth import SignedIn, User
 from app.api.deps import Db, Limit, page
 from app.api.instance import CurrentInstance
-from app.api.problems import conflict, forbidden, not_found
-from app.api.schemas import Id, Page, RunLogShown, RunShown, ScanShown
+from app.api.problems import conflict, forbidden, invalid, not_found
+from app.api.schemas import Id, Page, RunLogShown, RunShown, ScanFindingShown, ScanPackageShown, ScanShown
 from app.db import run_log as logs
 from app.db import runs, scans
+from app.db.findings import Place
+from app.db.models import Scan
+from app.db.scans import ScanFindingState
 from app.domain.run_log import KEPT
 from app.domain.status import FINISHED_STATUSES
 
 router = APIRouter(prefix="/api", tags=["runs"])
 RunId = Annotated[Id, Path()]
+ScanId = Annotated[Id, Path()]
+After = Annotated[str | None, Query(pattern=Place.PATTERN, description="the `next` of the part before")]
 LogLimit = Annotated[int, Query(ge=1, le=KEPT)]
 
 
@@ -69,9 +74,37 @@ async def cancel_run(
 
 
 @router.get("/scans/{scan_id}", response_model=ScanShown)
-async def get_scan(scan_id: Annotated[Id, Path()], db: Db, user: User) -> dict[str, Any]:
-    """Show what a run brought back, findings worst first."""
+async def get_scan(scan_id: ScanId, db: Db, user: User) -> dict[str, Any]:
+    """Show what a run brought back, with the 100 worst of its findings."""
+    return await db.run_sync(scans.scan_json, await _find_scan(scan_id, db, user))
+
+
+@router.get("/scans/{scan_id}/findings", response_model=Page[ScanFindingShown])
+async def scan_findings(
+    scan_id: ScanId, db: Db, user: User, state: ScanFindingState = "found", after: After = None, limit: Limit = 100
+) -> dict[str, Any]:
+    """List the findings of a scan, worst first, or those of the assessed scan before it that it `fixed`."""
+    scan = await _find_scan(scan_id, db, user)
+    place = None if after is None else Place.parse(after)
+    if place is not None and place.scan_id != scan.id:
+        raise invalid("after", "This is a place in the list of another scan.")
+    rows = await db.run_sync(scans.findings_of, scan, state, place, limit + 1)
+    part = page(rows, limit, lambda one: one, lambda one: Place.of(scan, one))
+    return part | {"items": await db.run_sync(scans.scan_findings_json, scan, part["items"])}
+
+
+@router.get("/scans/{scan_id}/packages", response_model=Page[ScanPackageShown])
+async def scan_packages(
+    scan_id: ScanId, db: Db, user: User, after: Annotated[int, Query(ge=0, le=10**6)] = 0, limit: Limit = 100
+) -> dict[str, Any]:
+    """List the packages that a scan found installed, by name; `after` is how many come before."""
+    await _find_scan(scan_id, db, user)
+    rows = await db.run_sync(scans.packages_of, scan_id, after, limit + 1)
+    return {"items": rows[:limit], "next": str(after + limit) if len(rows) > limit else None}
+
+
+async def _find_scan(scan_id: int, db: Db, user: SignedIn) -> Scan:
     scan = await db.run_sync(scans.get_scan, user.access, scan_id)
     if scan is None:
         raise not_found("scan")
-    return await db.run_sync(scans.scan_json, scan)
+    return scan

@@ -9,6 +9,7 @@ from app.domain import names
 from app.domain.messages import ChangeCounts
 from app.domain.permissions import Role
 from app.domain.status import RunKind, RunStatus, ScanType, Trigger
+from app.domain.time_limit import TimeLimit
 from app.utils.passwords import MAX_LENGTH, MIN_LENGTH
 
 HostName = Annotated[str, Field(pattern=names.HOST)]
@@ -168,7 +169,10 @@ class HostShown(BaseModel):
 
 
 class NewTask(Body):
-    """A task to add. Without `cron` it runs by hand only."""
+    """A task to add. Without `cron` it runs by hand only.
+
+    A scan that takes more than `time_limit_minutes` is ended; null: only the workers' own limit holds.
+    """
 
     name: Title
     host_id: Id
@@ -176,23 +180,32 @@ class NewTask(Body):
     cron: Cron | None = None
     timezone: TimeZone = "UTC"
     enabled: bool = True
+    time_limit_minutes: TimeLimit | None = None
+
+
+_MAY_BE_NULL = frozenset({"cron", "time_limit_minutes"})
 
 
 class TaskChange(Body):
-    """What to change of a task; what is left out stays. `cron: null` ends the schedule; nothing else may be null."""
+    """What to change of a task; what is left out stays.
+
+    `cron: null` ends the schedule, `time_limit_minutes: null` the limit; nothing else may be null.
+    """
 
     name: Title | None = None
     cron: Cron | None = None
     timezone: TimeZone | None = None
     enabled: bool | None = None
+    time_limit_minutes: TimeLimit | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.model_fields_set:
             raise ValueError("Name at least one field to change.")
-        null = [name for name in sorted(self.model_fields_set - {"cron"}) if getattr(self, name) is None]
+        null = [name for name in sorted(self.model_fields_set - _MAY_BE_NULL) if getattr(self, name) is None]
         if null:
-            raise ValueError(f"Only cron may be null: leave {' and '.join(null)} out, or give a value.")
+            may_be = " and ".join(sorted(_MAY_BE_NULL))
+            raise ValueError(f"Only {may_be} may be null: leave {' and '.join(null)} out, or give a value.")
         return self
 
 
@@ -211,6 +224,7 @@ class RunShown(BaseModel):
     kind: RunKind
     status: RunStatus
     trigger: Trigger
+    time_limit_minutes: int | None
     attempt: int
     created_at: datetime
     started_at: datetime | None
@@ -245,6 +259,7 @@ class TaskShown(BaseModel):
     cron: str | None
     timezone: str
     enabled: bool
+    time_limit_minutes: int | None
     next_due_at: datetime | None
     last_run: RunShown | None = None
 
@@ -277,8 +292,21 @@ class ScanFindingShown(FindingShown):
     severity_before: Literal["critical", "high", "medium", "low", "unknown"] | None
 
 
+class ScanPackageShown(BaseModel):
+    """A package that a scan found installed; `new_version` is the one that it could be updated to."""
+
+    name: str
+    version: str
+    new_version: str | None
+    arch: str | None
+    repository: str | None
+
+
 class ScanChanges(BaseModel):
-    """What is different from the assessed scan before, `since`: the counts as in the event `findings_changed`."""
+    """What is different from the assessed scan before, `since`: the counts as in the event `findings_changed`.
+
+    `fixed_findings` are the 100 worst; `fixed_next` is the `after` of the part that follows, with `state=fixed`.
+    """
 
     since_scan_id: int
     since: datetime
@@ -287,6 +315,7 @@ class ScanChanges(BaseModel):
     severity_changed: ChangeCounts
     reappeared: ChangeCounts
     fixed_findings: list[FindingShown]
+    fixed_next: str | None
 
 
 class DatabaseShown(BaseModel):
@@ -315,6 +344,7 @@ class ScanShown(BaseModel):
 
     `database` is what its packages were matched against; null where that is not known.
     Where packages were assessed anew, `packages_from_scan_id` is the scan that collected them, at `collected_at`.
+    `findings` are the 100 worst; `findings_next` is the `after` of the part that follows, in `/api/scans/ID/findings`.
     """
 
     id: int
@@ -334,6 +364,7 @@ class ScanShown(BaseModel):
     packages_from_scan_id: int | None
     collected_at: datetime
     findings: list[ScanFindingShown]
+    findings_next: str | None
     changes: ScanChanges | None
 
 

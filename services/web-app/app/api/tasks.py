@@ -53,11 +53,13 @@ async def get_task(task_id: TaskId, db: Db, user: User) -> dict[str, Any]:
 
 @router.patch("/{task_id}", response_model=TaskShown)
 async def change_task(task_id: TaskId, body: TaskChange, db: Db, user: User) -> dict[str, Any]:
-    """Change name or schedule, pause or resume."""
+    """Change name, schedule or time limit, pause or resume. Runs that are queued or started keep their limit."""
     task = await _find(task_id, db, user, lock=True)
     _require_operator(user, task.host_id)
     if body.name is not None:
         task.name = body.name
+    if "time_limit_minutes" in body.model_fields_set:
+        task.time_limit_minutes = body.time_limit_minutes
     try:
         tasks.set_schedule(
             task,

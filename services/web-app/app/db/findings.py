@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from sqlalchemy import ARRAY, BigInteger, Text, and_, case, column, func, literal, select, text, tuple_
+from sqlalchemy import ARRAY, BigInteger, Select, Text, and_, case, column, func, literal, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -16,6 +16,7 @@ from app.domain.severity import Severity
 from app.domain.times import wire_time
 
 FindingState = Literal["open", "new", "reappeared", "severity_changed", "fixed"]
+AnySelect = TypeVar("AnySelect", bound=Select[Any])
 _RANKS = {str(severity): rank for rank, severity in enumerate(Severity)}
 
 
@@ -56,15 +57,19 @@ def list_findings(
     of: Scan | None = assessed_scan(session, scan.host_id, before=scan.id) if state == "fixed" else scan
     if of is None:
         return []
-    rank = case(_RANKS, value=Finding.severity)
-    order = (rank, -func.coalesce(Finding.score, 0.0), Finding.cve_id)
     same = and_(HostFinding.host_id == Finding.host_id, HostFinding.cve_id == Finding.cve_id)
     query = select(Finding, HostFinding).outerjoin(HostFinding, same).where(Finding.scan_id == of.id)
     if state != "open":
         query = query.where(HostFinding.change == state, HostFinding.changed_scan_id == scan.id)
+    return [(finding, last) for finding, last in session.execute(worst_first(query, after, limit))]
+
+
+def worst_first(query: AnySelect, after: Place | None, limit: int) -> AnySelect:
+    """Return `query` for up to `limit` findings behind `after`: worst first, then by score and CVE."""
+    order = (case(_RANKS, value=Finding.severity), -func.coalesce(Finding.score, 0.0), Finding.cve_id)
     if after is not None:
         query = query.where(tuple_(*order) > tuple_(after.rank, -after.score, after.cve_id))
-    return [(finding, last) for finding, last in session.execute(query.order_by(*order).limit(limit))]
+    return query.order_by(*order).limit(limit)
 
 
 def host_finding_json(finding: Finding, last: HostFinding | None) -> dict[str, Any]:

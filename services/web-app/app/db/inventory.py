@@ -11,6 +11,7 @@ from app.db.models import FIRST_SYSTEM_ID, Host, Run, ScheduledTask
 from app.db.tasks import create_task, set_schedule
 from app.domain import names
 from app.domain.status import ScanType
+from app.domain.time_limit import TimeLimit
 
 HostName = Annotated[str, StringConstraints(pattern=names.HOST)]
 GroupName = Annotated[str, StringConstraints(pattern=names.GROUP)]
@@ -50,6 +51,7 @@ class InventoryTask(_Part):
     scan_type: ScanType = "fast"
     cron: str | None = None
     timezone: str = "UTC"
+    time_limit_minutes: TimeLimit | None = None
 
 
 class Inventory(_Part):
@@ -167,9 +169,10 @@ def _apply_task(session: Session, wanted: InventoryTask) -> bool:
             scan_type=wanted.scan_type,
             cron=wanted.cron,
             timezone=wanted.timezone,
+            time_limit_minutes=wanted.time_limit_minutes,
         )
         return True
-    changed = _update(task, {"name": wanted.name, "host_id": host.id} | wanted.given("scan_type"))
+    changed = _update(task, {"name": wanted.name, "host_id": host.id} | wanted.given("scan_type", "time_limit_minutes"))
     stated = wanted.given("cron", "timezone")
     if any(getattr(task, name) != value for name, value in stated.items()):
         set_schedule(task, stated.get("cron", task.cron), stated.get("timezone", task.timezone), enabled=task.enabled)

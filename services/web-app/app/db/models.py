@@ -149,6 +149,7 @@ class ScheduledTask(Base):
     timezone: Mapped[str] = mapped_column(default="UTC")
     enabled: Mapped[bool] = mapped_column(default=True)
     paused_by_removal: Mapped[bool] = mapped_column(default=False, server_default=false())
+    time_limit_minutes: Mapped[int | None] = mapped_column(SmallInteger)  # of a scan; None: as the workers let it
     next_due_at: Mapped[datetime | None] = mapped_column(index=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     host: Mapped[Host] = relationship()
@@ -197,6 +198,7 @@ class Run(Base):
     zone: Mapped[str]
     kind: Mapped[str] = mapped_column(default="scan", server_default="scan")
     scan_type: Mapped[str]
+    time_limit_minutes: Mapped[int | None] = mapped_column(SmallInteger)  # of an attempt; its task's at the time
     status: Mapped[str] = mapped_column(default="queued")
     trigger: Mapped[str]  # manual, schedule, adhoc
     requested_by: Mapped[str | None]

@@ -3,14 +3,23 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Double, Select, Text, case, column, exists, func, insert, literal, select
+from sqlalchemy import BigInteger, Double, Select, Text, case, column, exists, func, insert, literal, select, true
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy.orm import Session, aliased, undefer
 
 from app.db.arrays import one_of
-from app.db.findings import changes_of, finding_json, lock_findings, note_changes, record_changes
+from app.db.findings import (
+    Place,
+    assessed_scan,
+    changes_of,
+    finding_json,
+    lock_findings,
+    note_changes,
+    record_changes,
+    worst_first,
+)
 from app.db.hosts import visible
 from app.db.models import Event, Finding, Host, Run, Scan
 from app.db.runs import finish_run
@@ -18,11 +27,13 @@ from app.db.scan_hosts import database_json
 from app.domain.difference import Change, Changed, summary
 from app.domain.envelope import event_time
 from app.domain.permissions import Access
-from app.domain.severity import Severity
 from app.domain.times import wire_time
 from app.domain.verdict import Verdict, failed
-from app.domain.vuls_result import FoundCve, without_config
+from app.domain.vuls_result import FoundCve, package_json, without_config
 
+EMBEDDED = 100  # findings that a scan is shown with; the rest comes in pages
+ScanFindingState = Literal["found", "fixed"]
+_NOTHING = literal({}, JSONB)
 _NEWER_SCAN = (
     "A newer scan of {host} was stored while the packages of an earlier one were assessed again, and it counts. Nothing"
     " is to be done."
@@ -164,17 +175,44 @@ def get_scan(session: Session, access: Access, scan_id: int) -> Scan | None:
     return session.scalar(select(Scan).where(Scan.id == scan_id, visible(Scan.host_id, access)))
 
 
-def findings_of(session: Session, scan_id: int) -> Sequence[Finding]:
-    """Return the findings of a scan that the caller was let see: worst first, then by score and CVE."""
-    worst_first = case({str(severity): rank for rank, severity in enumerate(Severity)}, value=Finding.severity)
-    query = select(Finding).where(Finding.scan_id == scan_id)
-    return session.scalars(query.order_by(worst_first, Finding.score.desc().nulls_last(), Finding.cve_id)).all()
+def findings_of(
+    session: Session, scan: Scan, state: ScanFindingState, after: Place | None, limit: int
+) -> Sequence[Finding]:
+    """Return up to `limit` findings behind `after` of a scan that the caller was let see, worst first.
+
+    `found` are those that it has; `fixed` those that the assessed scan before it had, and it has not.
+    """
+    if state == "found":
+        return session.scalars(worst_first(select(Finding).where(Finding.scan_id == scan.id), after, limit)).all()
+    before = assessed_scan(session, scan.host_id, before=scan.id) if scan.verdict == "assessed" else None
+    if before is None:
+        return []
+    now = aliased(Finding)
+    still = exists().where(now.scan_id == scan.id, now.cve_id == Finding.cve_id)
+    return session.scalars(worst_first(select(Finding).where(Finding.scan_id == before.id, ~still), after, limit)).all()
+
+
+def scan_findings_json(session: Session, scan: Scan, shown: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Return what HTTP bodies say of findings of a scan, each with what the scan changed of it."""
+    compared = changes_of(session, scan)
+    changes = {} if compared is None else {one.cve_id: one for one in compared[1]}
+    return [_finding_of_scan(one, changes.get(one.cve_id)) for one in shown]
+
+
+def packages_of(session: Session, scan_id: int, after: int, limit: int) -> list[dict[str, Any]]:
+    """Return up to `limit` packages of a scan behind the first `after`, by name."""
+    packages = case((func.jsonb_typeof(Scan.result["packages"]) == "object", Scan.result["packages"]), else_=_NOTHING)
+    each = func.jsonb_each(packages).table_valued(column("key", Text), column("value", JSONB)).render_derived("package")
+    query = select(each.c.key, each.c.value).select_from(Scan).join(each, true()).where(Scan.id == scan_id)
+    rows = session.execute(query.order_by(each.c.key.collate("C")).offset(after).limit(limit))
+    return [package_json(name, entry) for name, entry in rows]
 
 
 def scan_json(session: Session, scan: Scan) -> dict[str, Any]:
-    """Return what HTTP bodies say of a scan, with its findings and what it changed."""
+    """Return what HTTP bodies say of a scan, with the worst of its findings and of what it changed."""
     compared = changes_of(session, scan)
     changes = {} if compared is None else {one.cve_id: one for one in compared[1]}
+    found = findings_of(session, scan, "found", None, EMBEDDED + 1)
     return {
         "id": scan.id,
         "run_id": scan.run_id,
@@ -192,8 +230,9 @@ def scan_json(session: Session, scan: Scan) -> dict[str, Any]:
         "database": database_json(scan.database_digest, scan.database_modified_at),
         "packages_from_scan_id": scan.packages_from_scan_id,
         "collected_at": wire_time(scan.collected_at or scan.created_at),
-        "findings": [_finding_of_scan(one, changes.get(one.cve_id)) for one in findings_of(session, scan.id)],
-        "changes": None if compared is None else _changes_json(session, *compared),
+        "findings": [_finding_of_scan(one, changes.get(one.cve_id)) for one in found[:EMBEDDED]],
+        "findings_next": _next(scan, found),
+        "changes": None if compared is None else _changes_json(session, scan, *compared),
     }
 
 
@@ -205,8 +244,16 @@ def _finding_of_scan(finding: Finding, changed: Changed | None) -> dict[str, Any
     }
 
 
-def _changes_json(session: Session, before: Scan, changes: Sequence[Changed]) -> dict[str, Any]:
-    gone = {one.cve_id for one in changes if one.change is Change.FIXED}
-    fixed = [finding_json(one) for one in findings_of(session, before.id) if one.cve_id in gone] if gone else []
-    since = {"since_scan_id": before.id, "since": wire_time(before.created_at), "fixed_findings": fixed}
-    return since | summary(changes)
+def _changes_json(session: Session, scan: Scan, before: Scan, changes: Sequence[Changed]) -> dict[str, Any]:
+    any_fixed = any(one.change is Change.FIXED for one in changes)
+    fixed = findings_of(session, scan, "fixed", None, EMBEDDED + 1) if any_fixed else []
+    return {
+        "since_scan_id": before.id,
+        "since": wire_time(before.created_at),
+        "fixed_findings": [finding_json(one) for one in fixed[:EMBEDDED]],
+        "fixed_next": _next(scan, fixed),
+    } | summary(changes)
+
+
+def _next(scan: Scan, found: Sequence[Finding]) -> str | None:
+    return str(Place.of(scan, found[EMBEDDED - 1])) if len(found) > EMBEDDED else None

@@ -54,6 +54,7 @@ def create_task(  # noqa: PLR0913  (a row's columns)
     cron: str | None = None,
     timezone: str = "UTC",
     enabled: bool = True,
+    time_limit_minutes: int | None = None,
     task_id: int | None = None,
 ) -> ScheduledTask:
     """Add a task to the caller's transaction, with its first due time; without `task_id` it gets the system's next.
@@ -61,7 +62,7 @@ def create_task(  # noqa: PLR0913  (a row's columns)
     Raises:
         BadScheduleError: the schedule cannot be used.
     """
-    task = ScheduledTask(id=task_id, name=name, host=host, scan_type=scan_type)
+    task = ScheduledTask(id=task_id, name=name, host=host, scan_type=scan_type, time_limit_minutes=time_limit_minutes)
     session.add(task)
     set_schedule(task, cron, timezone, enabled=enabled)
     session.flush()
@@ -93,6 +94,7 @@ def task_json(task: ScheduledTask) -> dict[str, Any]:
         "host_id": task.host_id,
         "host_name": task.host_name,
         "scan_type": task.scan_type,
+        "time_limit_minutes": task.time_limit_minutes,
         "cron": task.cron,
         "timezone": task.timezone,
         "enabled": task.enabled,

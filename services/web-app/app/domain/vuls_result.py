@@ -92,6 +92,27 @@ class VulsResult:
         )
 
 
+def package_json(name: str, entry: object) -> dict[str, Any]:
+    """Return what is shown of a package as Vuls lists it; `new_version` is the one that it could be updated to."""
+    fields = entry if isinstance(entry, Mapping) else {}
+
+    def text(key: str) -> str:
+        value = fields.get(key)
+        return _plain(value, NAME_LENGTH) if isinstance(value, str) else ""
+
+    def version(number: str, release: str) -> str:
+        return "-".join(part for part in (text(number), text(release)) if part)
+
+    installed, newer = version("version", "release"), version("newVersion", "newRelease")
+    return {
+        "name": _plain(name, NAME_LENGTH),
+        "version": installed,
+        "new_version": newer if newer and newer != installed else None,
+        "arch": text("arch") or None,
+        "repository": text("repository") or None,
+    }
+
+
 def without_config(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the result without `config`, which holds addresses, users and key paths."""
     return {key: value for key, value in document.items() if key != "config"}

@@ -10,6 +10,7 @@ import httpx
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from app.domain.backoff import delays
+from app.domain.remedies import DEPLOY_ALL, refresh_target
 
 logger = logging.getLogger(__name__)
 
@@ -233,10 +234,9 @@ class ExecutorClient:
             return _read(response)
         code, detail = _problem(response)
         if code == "unknown_server":
-            raise UnknownServer(
-                f"The scan host has no target called {request['server']}. Run the scan_hosts playbook to add it."
-            )
-        raise ExecutorRefused(f"The executor refused the scan: {detail or code}.".replace("..", "."))
+            server = request["server"]
+            raise UnknownServer(f"The scan host has no target called {server}. Run {refresh_target(server)} to add it.")
+        raise _refusal(f"The executor refused the scan: {detail or code}")
 
     def _look(self, job_id: str) -> Job | None:
         """Return the job, None where the executor knows it no longer."""
@@ -246,7 +246,7 @@ class ExecutorClient:
         code, detail = _problem(response)
         if code == "unknown_job":
             return None
-        raise ExecutorRefused(f"The executor refused to tell of the scan: {detail or code}.".replace("..", "."))
+        raise _refusal(f"The executor refused to tell of the scan: {detail or code}")
 
     def _patiently(self, call: Callable[[], Job], ends_at: float, given_up: threading.Event) -> Job:
         """Make a call, again and again while the executor is away, until patience ends."""
@@ -265,15 +265,23 @@ class ExecutorClient:
     def _wait(seconds: float, ends_at: float, given_up: threading.Event) -> None:
         left = ends_at - time.monotonic()
         if left <= 0:
-            raise ScanDeadlineExceeded("The scan took longer than a scan may. Check the target's load and network.")
+            raise ScanDeadlineExceeded("The scan took longer than it may.")
         if given_up.wait(min(seconds, left)):
             raise ScanGivenUp("The run was ended while the scan ran.")
 
 
 def _out_of_patience(error: Exception) -> ExecutorError:
     if isinstance(error, _Retry) and str(error):
-        return ExecutorRefused(f"The executor on the scan host took no scan: {error}")
-    return ExecutorUnavailable("The executor on the scan host does not answer. Check the service vuls-executor there.")
+        return _refusal(f"The executor on the scan host took no scan: {error}")
+    return ExecutorUnavailable(
+        "The executor on the scan host does not answer. Run `systemctl restart vuls-executor` there, then press Run to"
+        " scan again."
+    )
+
+
+def _refusal(what: str) -> ExecutorRefused:
+    """Return a refusal in the executor's words, with where to look."""
+    return ExecutorRefused(f"{what.rstrip('.')}. `journalctl -u vuls-executor` on the scan host has more.")
 
 
 def _problem(response: httpx.Response) -> tuple[str, str]:
@@ -294,4 +302,6 @@ def _read(response: httpx.Response) -> Job:
     try:
         return Job.model_validate_json(response.content)
     except ValidationError as error:
-        raise ExecutorRefused("The executor's answer has an unknown form. Deploy one release everywhere.") from error
+        raise ExecutorRefused(
+            f"The executor's answer has an unknown form. Run {DEPLOY_ALL} to have one release everywhere."
+        ) from error

@@ -19,8 +19,8 @@ _TASKS_AT_ONCE = 200
 _SCAN_HOST_KEPT = timedelta(days=30)  # without a word of its worker
 WORKER_LOST = failed(
     "worker_lost",
-    "The worker that ran this scan has not been heard of for too long. Check the service vuls-worker on the scan host,"
-    " then run the scan again.",
+    "The worker that ran this scan has not been heard of for too long. Run `systemctl restart"
+    " 'vuls-worker@*'` on the scan host, then press Run to scan again.",
 )
 
 

@@ -46,6 +46,18 @@ export function post(path, body) {
 }
 
 /**
+ * PATCH with a JSON body.
+ *
+ * @param {string} path
+ * @param {unknown} body
+ * @returns {Promise<any>}
+ * @throws {ApiError}
+ */
+export function patch(path, body) {
+  return call(path, { method: "PATCH", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
+}
+
+/**
  * @param {string} path
  * @param {RequestInit} init
  */

@@ -6,7 +6,7 @@ import { badges, demoTag, resultView } from "./result.js";
 import { RunLog } from "./run_log.js";
 import { changesInWords } from "./verdict.js";
 
-/** @import { Finding, Run, Scan, ScanChanges } from "./types.js" */
+/** @import { Finding, Package, Run, Scan, ScanChanges } from "./types.js" */
 
 /** Opens for an address and closes with it. */
 export class FindingsDialog {
@@ -67,12 +67,13 @@ export class FindingsDialog {
           scan.reboot_required && el("p", {}, `A newer kernel than the running ${scan.kernel} is installed: the host waits for a reboot.`),
           typeof scan.packages_from_scan_id === "number" && el("p", { "data-collected": "" }, "Packages as they were ", timeElement(scan.collected_at), ", assessed again."),
           scan.changes && changesView(scan.changes),
-          scan.findings.length > 0 && findingsTable(scan.findings),
+          scan.findings.length > 0 && findingsInParts(scan.id, "found", scan.findings, scan.findings_next),
           fixed.length > 0 && el("h3", {}, "Fixed since the last assessed scan"),
-          fixed.length > 0 && findingsTable(fixed),
+          fixed.length > 0 && findingsInParts(scan.id, "fixed", fixed, scan.changes?.fixed_next),
         ].filter((part) => part instanceof HTMLElement),
       );
     }
+    if (scan && scan.package_count > 0) this.#body.append(packagesView(scan));
     this.#body.append(logView(run));
   }
 
@@ -114,19 +115,96 @@ function changesView(changes) {
   return el("p", { "data-changes": "" }, "Since the last assessed scan, ", timeElement(changes.since), `: ${words || "nothing changed"}.`);
 }
 
-/** @param {(Finding & Partial<Scan["findings"][number]>)[]} findings */
-function findingsTable(findings) {
-  const heads = ["Severity", "CVE", "Package", "Fixed in"];
+/**
+ * @param {number} scanId
+ * @param {"found" | "fixed"} state
+ * @param {(Finding & Partial<Scan["findings"][number]>)[]} findings
+ * @param {string | null | undefined} next
+ */
+function findingsInParts(scanId, state, findings, next) {
+  const { table, body } = emptyTable("findings", ["Severity", "CVE", "Package", "Fixed in"]);
+  body.append(...findings.map(findingRow));
+  return inParts(table, body, `/api/scans/${scanId}/findings?state=${state}`, next ?? null, findingRow, "Show more findings");
+}
+
+/**
+ * The packages, not asked for until somebody opens them.
+ *
+ * @param {Scan} scan
+ */
+function packagesView(scan) {
+  const details = el("details", { class: "log-details" }, el("summary", {}, `Packages (${scan.package_count})`));
+  const { table, body } = emptyTable("packages", ["Package", "Version", "Newer version", "Architecture"]);
+  let asked = false;
+  details.addEventListener("toggle", () => {
+    if (!details.open || asked) return;
+    asked = true;
+    const view = inParts(table, body, `/api/scans/${scan.id}/packages?`, "0", packageRow, "Show more packages");
+    details.append(view);
+    view.querySelector("button")?.click();
+  });
+  return details;
+}
+
+/** @param {Package} one */
+function packageRow(one) {
+  const cells = { Package: one.name, Version: one.version, "Newer version": one.new_version, Architecture: one.arch };
   return el(
-    "table",
-    { class: "list findings", role: "table" },
-    el(
-      "thead",
-      { role: "rowgroup" },
-      el("tr", { role: "row" }, ...heads.map((head) => el("th", { role: "columnheader", scope: "col" }, head))),
-    ),
-    el("tbody", { role: "rowgroup" }, ...findings.map(findingRow)),
+    "tr",
+    { role: "row", "data-package": one.name },
+    ...Object.entries(cells).map(([label, text]) => el("td", { role: "cell", "data-label": label, class: "mono" }, text || "–")),
   );
+}
+
+/**
+ * @param {string} kind
+ * @param {string[]} heads
+ */
+function emptyTable(kind, heads) {
+  const body = el("tbody", { role: "rowgroup" });
+  const names = el("tr", { role: "row" }, ...heads.map((head) => el("th", { role: "columnheader", scope: "col" }, head)));
+  return { table: el("table", { class: `list ${kind}`, role: "table" }, el("thead", { role: "rowgroup" }, names), body), body };
+}
+
+/**
+ * A list with a button for the part that follows, while there is one.
+ *
+ * @param {HTMLElement} table
+ * @param {HTMLElement} body where rows go
+ * @param {string} path ends so that a parameter may follow
+ * @param {string | null} next the `after` of the part that follows
+ * @param {(item: any) => HTMLElement} row
+ * @param {string} words
+ */
+function inParts(table, body, path, next, row, words) {
+  const button = el("button", { class: "button", type: "button", "data-action": "more" }, words);
+  const problem = el("p", { class: "form-problem", role: "alert", hidden: "" });
+  const view = el("div", { class: "parts" }, table, problem, next !== null && button);
+  let after = next;
+  button.addEventListener("click", async () => {
+    if (after === null || button.getAttribute("aria-disabled") === "true") return;
+    button.setAttribute("aria-disabled", "true");
+    problem.hidden = true;
+    try {
+      const part = await get(`${path}&after=${encodeURIComponent(after)}`);
+      const rows = part.items.map(row);
+      body.append(...rows);
+      after = part.next;
+      if (after === null) {
+        button.remove();
+        // The focus was on the button: it goes on where the reader does.
+        rows[0]?.setAttribute("tabindex", "-1");
+        rows[0]?.focus({ preventScroll: true });
+      }
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      problem.textContent = error.message;
+      problem.hidden = false;
+    } finally {
+      button.removeAttribute("aria-disabled");
+    }
+  });
+  return view;
 }
 
 /** What a row says of a change; nothing of a finding that was there before. @type {Record<string, string>} */

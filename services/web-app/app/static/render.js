@@ -8,7 +8,7 @@ import { duration, parseTime } from "./time.js";
 import { outcome, phaseInWords } from "./verdict.js";
 
 /** @import { RunLogs } from "./run_log.js" */
-/** @import { Overview, Run, Task } from "./types.js" */
+/** @import { Host, Overview, Run, Task } from "./types.js" */
 
 /**
  * What the page shows besides its state.
@@ -17,6 +17,7 @@ import { outcome, phaseInWords } from "./verdict.js";
  * @property {ReadonlySet<number>} starting  tasks whose run was asked for and not yet answered
  * @property {ReadonlySet<number>} cancelling  runs whose end was asked for and not yet answered
  * @property {ReadonlySet<string>} asking  what was asked for a host and not yet answered, as `askingKey` names it
+ * @property {ReadonlySet<number>} switching  tasks that are being paused or resumed
  * @property {RunLogs} logs
  */
 
@@ -26,9 +27,10 @@ import { outcome, phaseInWords } from "./verdict.js";
  * @param {Overview} state
  * @param {Doing} doing
  */
-export function render(state, { starting, cancelling, asking, logs }) {
+export function render(state, { starting, cancelling, asking, switching, logs }) {
   renderUser(state);
-  renderTasks(state, starting, asking);
+  renderTasks(state, starting, asking, switching);
+  renderIdleHosts(state, asking);
   renderRunning(state, cancelling, logs);
   fill("recent", state.recent, (run) => ({ key: String(run.id), sign: run, make: () => recentRow(run) }));
   fill("scan-hosts", state.scan_hosts ?? [], (host) => ({
@@ -51,8 +53,9 @@ function renderUser({ user }) {
  * @param {Overview} state
  * @param {ReadonlySet<number>} starting
  * @param {ReadonlySet<string>} asking
+ * @param {ReadonlySet<number>} switching
  */
-function renderTasks(state, starting, asking) {
+function renderTasks(state, starting, asking, switching) {
   const active = new Set(state.running.map((run) => run.task_id));
   const open = new Set(state.running.map((run) => askingKey(run.kind ?? "scan", run.host_id)));
   const viewer = state.user.role === "viewer";
@@ -64,8 +67,61 @@ function renderTasks(state, starting, asking) {
   fill("tasks", state.tasks, (task) => {
     const button = viewer ? "viewer" : starting.has(task.id) ? "starting" : active.has(task.id) ? "running" : "ready";
     const busy = HOST_ACTIONS.map(({ kind }) => askingKey(kind, task.host_id)).map((key) => asking.has(key) || open.has(key));
-    return { key: String(task.id), sign: [task, button, busy], make: () => taskRow(task, button, busy) };
+    const turning = switching.has(task.id);
+    return { key: String(task.id), sign: [task, button, busy, turning], make: () => taskRow(task, button, busy, turning) };
   });
+}
+
+/**
+ * The hosts that nothing scans by itself: they were registered without a task, or their task was deleted.
+ *
+ * @param {Overview} state
+ * @param {ReadonlySet<string>} asking
+ */
+function renderIdleHosts(state, asking) {
+  const scanned = new Set(state.tasks.map((task) => task.host_id));
+  const open = new Set(state.running.map((run) => askingKey(run.kind ?? "scan", run.host_id)));
+  const idle = state.hosts.filter((host) => !scanned.has(host.id));
+  const viewer = state.user.role === "viewer";
+  need("idle-hosts-card", HTMLElement).hidden = idle.length === 0;
+  fill("idle-hosts", idle, (host) => {
+    const busy = asking.has(askingKey("check", host.id)) || open.has(askingKey("check", host.id));
+    return { key: String(host.id), sign: [host, busy, viewer], make: () => idleHostRow(host, busy, viewer) };
+  });
+}
+
+/**
+ * @param {Host} host
+ * @param {boolean} busy whether its connection is being tested
+ * @param {boolean} viewer
+ */
+function idleHostRow(host, busy, viewer) {
+  const check = el(
+    "button",
+    {
+      class: "button quiet-button",
+      type: "button",
+      "data-action": "check",
+      "aria-disabled": busy ? "true" : null,
+      title: busy ? "This is under way." : "Try whether the host can be scanned, without scanning it.",
+    },
+    "Test connection",
+    el("span", { class: "visually-hidden" }, ` (host ${host.name})${busy ? ". This is under way." : ""}`),
+  );
+  const add = el(
+    "button",
+    { class: "button", type: "button", "data-action": "new-task" },
+    icon("plus"),
+    "New task",
+    el("span", { class: "visually-hidden" }, ` for ${host.name}`),
+  );
+  return el(
+    "tr",
+    { role: "row", "data-host-id": String(host.id) },
+    cell("Host", "main", el("span", { class: "name" }, host.name)),
+    cell("Zone", "host", host.zone ?? "–"),
+    cell("", "action", viewer ? null : el("div", { class: "actions" }, check, add)),
+  );
 }
 
 /**
@@ -89,8 +145,9 @@ function fill(id, items, view) {
  * @param {Task} task
  * @param {"viewer" | "starting" | "running" | "ready"} button
  * @param {readonly boolean[]} busy which of the host's actions are under way
+ * @param {boolean} turning whether it is being paused or resumed
  */
-function taskRow(task, button, busy) {
+function taskRow(task, button, busy, turning) {
   const zone = task.cron ? el("span", { class: "quiet zone" }, task.timezone) : null;
   const last = task.last_run;
   return el(
@@ -98,7 +155,7 @@ function taskRow(task, button, busy) {
     { role: "row", "data-task-id": String(task.id) },
     cell("Task", "main", el("span", { class: "name" }, task.name)),
     cell("Host", "host", task.host_name),
-    cell("Schedule", "schedule", el("span", { title: task.cron ? `Cron: ${task.cron}` : null }, scheduleInWords(task.cron)), zone),
+    cell("Schedule", "schedule", el("span", { title: task.cron ? `Cron: ${task.cron}` : null }, scheduleInWords(task.cron)), zone, timeLimit(task)),
     cell("Next due", "due", nextDue(task)),
     cell(
       "Last result",
@@ -106,8 +163,13 @@ function taskRow(task, button, busy) {
       last ? resultView(last.status, last.result_data) : el("span", { class: "quiet" }, "Not run yet"),
       last?.finished_at && el("span", { class: "quiet" }, timeElement(last.finished_at)),
     ),
-    cell("", "action", el("div", { class: "task-actions" }, runButton(task, button), ...(button === "viewer" ? [] : hostButtons(task, busy)))),
+    cell("", "action", el("div", { class: "task-actions" }, runButton(task, button), ...(button === "viewer" ? [] : [...hostButtons(task, busy), switchButton(task, turning)]))),
   );
+}
+
+/** @param {Task} task */
+function timeLimit({ time_limit_minutes: minutes }) {
+  return typeof minutes === "number" && el("span", { class: "quiet zone" }, `At most ${minutes} min`);
 }
 
 /** @param {Task} task */
@@ -179,6 +241,28 @@ function hostButtons(task, busy) {
       words,
       el("span", { class: "visually-hidden" }, ` (${task.name}, host ${task.host_name})${busy[place] ? ". This is under way." : ""}`),
     ),
+  );
+}
+
+/**
+ * Only a schedule can be paused: a task without one does nothing by itself.
+ *
+ * @param {Task} task
+ * @param {boolean} turning
+ */
+function switchButton(task, turning) {
+  if (!task.cron) return null;
+  return el(
+    "button",
+    {
+      class: "button quiet-button",
+      type: "button",
+      "data-action": "switch",
+      "aria-disabled": turning ? "true" : null,
+      title: task.enabled ? "Stop the schedule; “Run” works all the same." : "Run by the schedule again.",
+    },
+    task.enabled ? "Pause" : "Resume",
+    el("span", { class: "visually-hidden" }, ` ${task.name}`),
   );
 }
 

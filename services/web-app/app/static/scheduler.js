@@ -1,6 +1,6 @@
 /** The scheduler page: puts state, feed, toasts and dialogs together. */
 
-import { ApiError, get, post } from "./api.js";
+import { ApiError, get, patch, post } from "./api.js";
 import { ConnectionView } from "./connection.js";
 import { DigestDialog } from "./digest.js";
 import { el, need, tick } from "./dom.js";
@@ -32,8 +32,10 @@ const starting = new Set();
 const cancelling = new Set();
 /** @type {Set<string>} */
 const asking = new Set();
+/** Tasks that are being paused or resumed. @type {Set<number>} */
+const switching = new Set();
 const logs = new RunLogs();
-const doing = { starting, cancelling, asking, logs };
+const doing = { starting, cancelling, asking, switching, logs };
 let tasksLoadedAt = Date.now();
 let scanHostsLoadedAt = Date.now();
 /** What happens while everything is asked for anew: the answer may be older. @type {Action[] | null} */
@@ -120,27 +122,48 @@ async function run(taskId) {
 }
 
 /**
- * Ask for something other than a scan of a task's host.
+ * Pause a task, or resume it.
  *
- * @param {"check" | "reassess"} kind
  * @param {number} taskId
  */
-async function ask(kind, taskId) {
+async function switchTask(taskId) {
   const task = state.tasks.find((one) => one.id === taskId);
-  if (!task) return;
-  const key = askingKey(kind, task.host_id);
+  if (!task || switching.has(taskId)) return;
+  switching.add(taskId);
+  render(state, doing);
+  try {
+    const changed = await patch(`/api/scheduled-tasks/${taskId}`, { enabled: !task.enabled });
+    switching.delete(taskId);
+    dispatch({ type: "task_changed", task: changed });
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    switching.delete(taskId);
+    render(state, doing);
+    toasts.showProblem(`${task.name} was not ${task.enabled ? "paused" : "resumed"}`, error.message);
+  }
+}
+
+/**
+ * Ask for something other than a scan of a host.
+ *
+ * @param {"check" | "reassess"} kind
+ * @param {number} hostId
+ */
+async function ask(kind, hostId) {
+  const hostName = state.hosts.find((one) => one.id === hostId)?.name ?? `Host ${hostId}`;
+  const key = askingKey(kind, hostId);
   if (asking.has(key)) return;
   asking.add(key);
   render(state, doing);
   try {
-    const accepted = await post(`/api/hosts/${task.host_id}/${kind}`);
+    const accepted = await post(`/api/hosts/${hostId}/${kind}`);
     asking.delete(key);
     dispatch({ type: "run_accepted", run: accepted });
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     asking.delete(key);
     render(state, doing);
-    toasts.showProblem(kind === "check" ? `The connection to ${task.host_name} was not tested` : `${task.host_name} was not assessed again`, error.message);
+    toasts.showProblem(kind === "check" ? `The connection to ${hostName} was not tested` : `${hostName} was not assessed again`, error.message);
   }
 }
 
@@ -223,8 +246,18 @@ need("tasks", HTMLElement).addEventListener("click", (event) => {
   if (!(button instanceof HTMLElement) || !(row instanceof HTMLElement) || button.getAttribute("aria-disabled") === "true") return;
   const taskId = Number(row.dataset["taskId"]);
   const action = button.dataset["action"];
-  if (action === "check" || action === "reassess") void ask(action, taskId);
-  else void run(taskId);
+  const hostId = state.tasks.find((task) => task.id === taskId)?.host_id;
+  if ((action === "check" || action === "reassess") && hostId !== undefined) void ask(action, hostId);
+  else if (action === "switch") void switchTask(taskId);
+  else if (action === "run") void run(taskId);
+});
+need("idle-hosts", HTMLElement).addEventListener("click", (event) => {
+  const button = /** @type {Element} */ (event.target).closest("[data-action]");
+  const row = button?.closest("[data-host-id]");
+  if (!(button instanceof HTMLElement) || !(row instanceof HTMLElement) || button.getAttribute("aria-disabled") === "true") return;
+  const hostId = Number(row.dataset["hostId"]);
+  if (button.dataset["action"] === "new-task") taskForm.open(state.hosts, hostId);
+  else void ask("check", hostId);
 });
 need("running", HTMLElement).addEventListener("click", (event) => {
   const button = /** @type {Element} */ (event.target).closest("[data-action]");

@@ -13,7 +13,8 @@ export const RECENT_LIMIT = 50;
  *   | { type: "event", event: Envelope }
  *   | { type: "run_accepted", run: Run }
  *   | { type: "run_cancelled", run: Run }
- *   | { type: "task_created", task: Task }} Action
+ *   | { type: "task_created", task: Task }
+ *   | { type: "task_changed", task: Task }} Action
  */
 
 /**
@@ -33,6 +34,8 @@ export function reduce(state, action) {
       return { ...state, scan_hosts: action.scanHosts };
     case "task_created":
       return { ...state, tasks: [...state.tasks.filter((task) => task.id !== action.task.id), action.task] };
+    case "task_changed":
+      return { ...state, tasks: state.tasks.map((task) => (task.id === action.task.id ? { ...action.task, last_run: task.last_run ?? null } : task)) };
     case "run_accepted":
       return knows(state, action.run.id) ? state : { ...state, running: byId([...state.running, action.run]) };
     case "run_cancelled":

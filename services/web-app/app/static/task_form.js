@@ -7,7 +7,8 @@ import { scheduleInWords } from "./schedule.js";
 /** @import { Host, Task } from "./types.js" */
 
 /** Fields of the API and the controls that hold them. */
-const CONTROLS = { name: "task-name", host_id: "task-host", scan_type: "task-type", cron: "task-cron", timezone: "task-zone" };
+const CONTROLS = { name: "task-name", host_id: "task-host", scan_type: "task-type", cron: "task-cron", timezone: "task-zone", time_limit_minutes: "task-limit" };
+const MOST_MINUTES = 1440;
 
 /** Asks for a task and sends it. */
 export class TaskForm {
@@ -19,6 +20,7 @@ export class TaskForm {
   #preset = need("task-preset", HTMLSelectElement);
   #cron = need("task-cron", HTMLInputElement);
   #zone = need("task-zone", HTMLInputElement);
+  #limit = need("task-limit", HTMLInputElement);
   #onCreated;
 
   /** @param {(task: Task) => void} onCreated */
@@ -34,10 +36,14 @@ export class TaskForm {
     this.#form.addEventListener("input", () => this.#describe());
   }
 
-  /** @param {readonly Host[]} hosts */
-  open(hosts) {
+  /**
+   * @param {readonly Host[]} hosts
+   * @param {number} [hostId] the host that is chosen already
+   */
+  open(hosts, hostId) {
     this.#form.reset();
     this.#host.replaceChildren(...hosts.map((host) => el("option", { value: String(host.id) }, host.name)));
+    if (hostId !== undefined) this.#host.value = String(hostId);
     this.#zone.value = new Intl.DateTimeFormat().resolvedOptions().timeZone;
     this.#showProblems(new Map(), hosts.length === 0 ? "There is no host to scan yet." : "");
     this.#describe();
@@ -77,6 +83,7 @@ export class TaskForm {
         scan_type: this.#type.value,
         cron: this.#cronText,
         timezone: this.#cronText ? this.#zone.value.trim() : "UTC",
+        time_limit_minutes: this.#limit.value ? Number(this.#limit.value) : null,
       });
       this.#dialog.close();
       this.#onCreated(task);
@@ -96,6 +103,11 @@ export class TaskForm {
     if (!this.#host.value) problems.set("host_id", "Choose a host.");
     if (this.#preset.value === "custom" && !this.#cronText) problems.set("cron", "Write five cron fields, for example 30 4 * * 1.");
     if (this.#cronText && !this.#zone.value.trim()) problems.set("timezone", "Name a time zone, for example Europe/Berlin.");
+    const minutes = Number(this.#limit.value);
+    // What is no number at all has an empty value.
+    if (this.#limit.validity.badInput || (this.#limit.value && !(Number.isInteger(minutes) && minutes >= 1 && minutes <= MOST_MINUTES))) {
+      problems.set("time_limit_minutes", `Give whole minutes from 1 to ${MOST_MINUTES}, or leave it empty.`);
+    }
     return problems;
   }
 

@@ -3,7 +3,7 @@
  *
  * @typedef {"viewer" | "operator" | "admin"} Role
  * @typedef {{ id: number, name: string, role: Role }} User
- * @typedef {{ id: number, name: string }} Host
+ * @typedef {{ id: number, name: string, zone?: string }} Host
  *
  * @typedef {import("./messages.js").Severity} Severity
  * @typedef {import("./messages.js").RunStatus} RunStatus
@@ -46,6 +46,7 @@
  * @property {string | null} cron
  * @property {string} timezone
  * @property {boolean} enabled
+ * @property {number | null} [time_limit_minutes]  of a scan; absent from a server of the release before
  * @property {string | null} next_due_at
  * @property {Run | null} [last_run]  the last one that ended, or a later re-assessment of what it brought
  *
@@ -93,11 +94,14 @@
  * @property {number | null} packages_from_scan_id  the scan that collected the packages, where they were assessed anew
  * @property {string} collected_at
  * @property {(Finding & { change: "new" | "reappeared" | "severity_changed" | null, severity_before: Severity | null })[]} findings
+ * @property {string | null} [findings_next]  where the part behind these findings begins, if there is one
  * @property {ScanChanges | null} changes  null where there is no assessed scan before it, or it is none
  *
  * What is different from the assessed scan before, of the time `since`.
  * @typedef {{ since: string, new: ChangeCounts, fixed: ChangeCounts, severity_changed: ChangeCounts,
- *   reappeared: ChangeCounts, fixed_findings: Finding[] }} ScanChanges
+ *   reappeared: ChangeCounts, fixed_findings: Finding[], fixed_next?: string | null }} ScanChanges
+ *
+ * @typedef {{ name: string, version: string, new_version: string | null, arch: string | null, repository: string | null }} Package
  */
 
 export {};

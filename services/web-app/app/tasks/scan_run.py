@@ -33,9 +33,11 @@ from app.db.scans import Packages, collected_packages, end_run
 from app.domain.backoff import delays
 from app.domain.envelope import task_update_data
 from app.domain.progress import Course
+from app.domain.remedies import log_of
 from app.domain.status import FINISHED_STATUSES, SCAN_TYPES, ScanType
-from app.domain.verdict import Database, Reason, Verdict, failed, judge, judge_check
-from app.integrations.executor_client import ExecutorClient, ExecutorError, Job, ScanGivenUp
+from app.domain.time_limit import Allowance, allowance
+from app.domain.verdict import Database, Reason, Verdict, failed, judge, judge_check, stopped, took_too_long
+from app.integrations.executor_client import ExecutorClient, ExecutorError, Job, ScanDeadlineExceeded, ScanGivenUp
 from app.tasks.job_id import job_id
 from app.tasks.lease import LeaseKeeper
 from app.tasks.owner import is_gone, own_name
@@ -48,17 +50,16 @@ T = TypeVar("T")
 # How often work is tried again. Others hold locks for as long as a migration takes, and each wait for one takes 10 s.
 _TRIES = {Trouble.BUSY: 30, Trouble.REFUSED: 5}
 _INTERNAL = (
-    "The worker failed while it dealt with the scan of {host}, so nothing of it was kept. The log of the service"
-    " vuls-worker on the scan host says why; report it, then run the scan again."
+    "The worker failed while it dealt with the scan of {host}, so nothing of it was kept. `journalctl -u"
+    " 'vuls-worker@*'` on the scan host says why; report it, then press Run to scan again."
 )
 _NOT_STORED = (
-    "The scan of {host} came to its end, but the database did not take its result: {why}. The log of the service"
-    " vuls-worker on the scan host has PostgreSQL's own words; remove the cause, then run the scan again."
+    "The scan of {host} came to its end, but the database did not take its result: {why}. `journalctl -u"
+    " 'vuls-worker@*'` on the scan host has PostgreSQL's own words; remove the cause, then press Run to scan again."
 )
-_NO_STORED_SCAN = "There is no scan of {host} whose packages could be assessed again. Run a scan first."
+_NO_STORED_SCAN = "There is no scan of {host} whose packages could be assessed again. Press Run to scan it first."
 _NO_ASSESSMENT = (
-    "The packages of {host} were not assessed again: vuls report brought nothing back. The journal of vuls-executor on"
-    " the scan host has Vuls' own words."
+    "The packages of {host} were not assessed again: vuls report brought nothing back. {log} has Vuls' own words."
 )
 _WAIT_FOR_OTHER = 0.5  # seconds between looks at a run that another worker has
 
@@ -207,21 +208,31 @@ class ScanRunner:
             packages = self._packages(run)
             if packages is None:
                 return Brought(failed("no_stored_scan", _NO_STORED_SCAN.format(host=run.host.name)))
-        settings = self._settings
+        settings, allowed = self._settings, self._allowance(run)
         client = ExecutorClient(settings.executor_socket, settings.executor_api_key.get_secret_value())
         try:
             with ProgressTeller(self._sessions, run, course, self._tell, settings.secrets) as teller:
                 path, request = _request(run, packages)
-                job = client.run(path, request, settings.scan_deadline, lost, teller.look)
+                job = client.run(path, request, allowed.seconds, lost, teller.look)
         except ScanGivenUp:
             if client.has_stopped(job_id(run)):
                 self._free_host(run)
             return None
+        except ScanDeadlineExceeded:
+            verdict = took_too_long(run.host.name, run.id, allowed)
+            return Brought(verdict, goes_on=not client.has_stopped(job_id(run)))
         except ExecutorError as refusal:
             return Brought(failed(refusal.code, refusal.sentence), goes_on=not client.has_stopped(job_id(run)))
         finally:
             client.close()
         return _judged(run, job, packages, self._database(job))
+
+    def _allowance(self, run: Run) -> Allowance:
+        """Return how long the attempt may go on, by the database's clock: its lease began as this worker took it."""
+        spent = timedelta()
+        if run.started_at is not None and run.lease_expires_at is not None:
+            spent = run.lease_expires_at - timedelta(seconds=self._settings.lease_seconds) - run.started_at
+        return allowance(run.time_limit_minutes, spent, self._settings.scan_deadline)
 
     def _database(self, job: Job) -> Database | Literal["unknown"] | None:
         """Return what a report had, as old as it is by this host's clock, which is that of the executor."""
@@ -352,12 +363,12 @@ def _judged(run: Run, job: Job, packages: Packages | None, database: Database | 
     host = run.host.name
     error = None if job.error is None else Reason(job.error.code, job.error.sentence)
     if error is None and job.state != "done":
-        error = Reason("scan_stopped", f"The scan of {host} was stopped before it ended. Run it again.")
+        error = stopped(host)
     if run.kind == "check":
-        return Brought(judge_check(job.scan_exit, job.log, error, host))
+        return Brought(judge_check(job.scan_exit, job.log, error, host, run.id))
     if packages is not None and job.result is None:
-        error = error or Reason("no_result", _NO_ASSESSMENT.format(host=host))
-    verdict = judge(job.scan_exit, job.report_exit, job.result, job.log, error, host, database)
+        error = error or Reason("no_result", _NO_ASSESSMENT.format(host=host, log=log_of(run.id)))
+    verdict = judge(job.scan_exit, job.report_exit, job.result, job.log, error, host, database, run_id=run.id)
     return Brought(verdict, job.result, packages)
 
 

@@ -88,6 +88,23 @@ def test_a_schedule_gives_a_due_time_and_null_takes_it_away(sessions_as: Maker) 
         assert session.get_one(ScheduledTask, 1).next_due_at is None
 
 
+def test_a_time_limit_is_set_kept_and_taken_away(sessions_as: Maker) -> None:
+    web = sessions_as("web")
+    apply(web, {"hosts": [HOST], "tasks": [TASK | {"time_limit_minutes": 30}]})
+    assert not apply(web, LOCAL)["changed"]
+    with web() as session:
+        assert session.get_one(ScheduledTask, 1).time_limit_minutes == 30
+    assert apply(web, {"tasks": [TASK | {"time_limit_minutes": None}]})["changed"]
+    with web() as session:
+        assert session.get_one(ScheduledTask, 1).time_limit_minutes is None
+
+
+@pytest.mark.parametrize("minutes", [0, 1441, 1.5, "soon"])
+def test_a_time_limit_that_cannot_be_is_refused(minutes: object) -> None:
+    with pytest.raises(ValidationError, match="time_limit_minutes"):
+        Inventory.model_validate({"hosts": [HOST], "tasks": [TASK | {"time_limit_minutes": minutes}]})
+
+
 def test_without_ids_rows_are_known_by_their_names(sessions_as: Maker) -> None:
     web = sessions_as("web")
     document = {"hosts": [{"name": "web-7", "address": "192.0.2.7"}], "tasks": [{"name": "Nightly", "host": "web-7"}]}

@@ -94,6 +94,55 @@ def test_pages_bring_each_finding_once_and_in_order(sign_in: SignIn, world: Worl
     assert len(read) == 9
 
 
+def test_a_large_scan_is_shown_in_parts(sign_in: SignIn, scan: Scan) -> None:
+    whole = recorded("report-ok")
+    cve = whole["scannedCves"]["CVE-2099-0001"]
+    many = {f"CVE-2099-{number}": cve | {"cveID": f"CVE-2099-{number}"} for number in range(1000, 1250)}
+    first = scan(whole | {"scannedCves": many})["scan_id"]
+    second = scan(whole | {"scannedCves": {}})["scan_id"]
+    http = sign_in("viewer-1").http
+
+    def read(path: str, part: list[dict[str, Any]], following: str | None, state: str) -> list[str]:
+        assert (len(part), following is None) == (100, False)
+        seen = ids({"items": part})
+        while following:
+            answer = http.get(path, params={"after": following, "state": state, "limit": 70}).json()
+            seen += ids(answer)
+            following = answer["next"]
+        return seen
+
+    expected = [str(number) for number in range(1000, 1250)]
+    shown = http.get(f"/api/scans/{first}").json()
+    assert read(f"/api/scans/{first}/findings", shown["findings"], shown["findings_next"], "found") == expected
+    changes = http.get(f"/api/scans/{second}").json()["changes"]
+    assert read(f"/api/scans/{second}/findings", changes["fixed_findings"], changes["fixed_next"], "fixed") == expected
+    assert http.get(f"/api/scans/{first}/findings", params={"state": "fixed"}).json() == {"items": [], "next": None}
+    problem(http.get(f"/api/scans/{second}/findings", params={"after": shown["findings_next"]}), 422, "invalid")
+    problem(sign_in("viewer-2").http.get(f"/api/scans/{first}/findings"), 404, "not_found")
+
+
+def test_the_packages_of_a_scan_are_listed_in_parts(sign_in: SignIn, scan: Scan) -> None:
+    odd = {
+        "zzz": {"name": "zzz", "version": "1.0", "release": "2", "newVersion": "1.1", "arch": "amd64"},
+        "\x1b[31m<b>": {"version": 7, "newVersion": None},
+        "none": "no object",
+    }
+    document = recorded("report-ok")
+    scan_id = scan(document | {"packages": document["packages"] | odd})["scan_id"]
+    http = sign_in("viewer-1").http
+    path = f"/api/scans/{scan_id}/packages"
+    first = http.get(path).json()
+    second = http.get(path, params={"after": first["next"]}).json()
+    names = [item["name"] for item in first["items"] + second["items"]]
+    assert (len(first["items"]), len(second["items"]), second["next"]) == (100, 74, None)
+    assert set(names) == set(document["packages"]) | {"zzz", "none", "[31m<b>"}
+    nothing = {"version": "", "new_version": None, "arch": None, "repository": None}
+    assert first["items"][0] == nothing | {"name": "[31m<b>"}
+    assert second["items"][-1] == nothing | {"name": "zzz", "version": "1.0-2", "new_version": "1.1", "arch": "amd64"}
+    assert {"name": "none"} | nothing in first["items"] + second["items"]
+    problem(sign_in("viewer-2").http.get(path), 404, "not_found")
+
+
 def test_parts_of_two_scans_are_no_list(sign_in: SignIn, world: World, scan: Scan) -> None:
     http = sign_in("viewer-1").http
     path = f"/api/hosts/{world.hosts[0]}/findings"

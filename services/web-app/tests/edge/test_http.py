@@ -279,6 +279,11 @@ def test_a_task_is_made_changed_and_removed(sign_in: SignIn, world: World) -> No
     assert http.patch(path, json={"enabled": False}).json()["next_due_at"] is None
     assert http.patch(path, json={"enabled": True, "cron": "*/5 * * * *"}).json()["cron"] == "*/5 * * * *"
     assert http.patch(path, json={"cron": None}).json()["next_due_at"] is None
+    assert task["time_limit_minutes"] is None
+    assert http.patch(path, json={"time_limit_minutes": 90}).json()["time_limit_minutes"] == 90
+    assert http.patch(path, json={"name": "Weekly"}).json()["time_limit_minutes"] == 90
+    assert http.post(f"{path}/run").json()["time_limit_minutes"] == 90
+    assert http.patch(path, json={"time_limit_minutes": None}).json()["time_limit_minutes"] is None
     problem(http.patch(path, json={}), 422, "invalid")
     assert http.delete(path).status_code == 204
     problem(http.get(path), 404, "not_found")
@@ -316,6 +321,10 @@ def test_a_new_name_does_not_take_away_a_due_time_that_has_come(
         ({"scan_type": "offline"}, "scan_type"),
         ({"name": ""}, "name"),
         ({"name": "a\x00b"}, "name"),
+        ({"time_limit_minutes": 0}, "time_limit_minutes"),
+        ({"time_limit_minutes": 1441}, "time_limit_minutes"),
+        ({"time_limit_minutes": 1.5}, "time_limit_minutes"),
+        ({"time_limit_minutes": "30"}, "time_limit_minutes"),
     ],
 )
 def test_a_task_that_cannot_be_is_refused_with_the_field(

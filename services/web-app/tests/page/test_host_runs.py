@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from app.domain.permissions import Role
 from tests.page.conftest import OpenPage
 from tests.page.world import ASSESSED, CLEAN, FAILED, World
+from tests.services import Database
 
 
 def test_a_connection_that_works_is_said_in_a_toast_and_in_the_list(world: World, open_page: OpenPage) -> None:
@@ -32,6 +33,24 @@ def test_a_connection_that_works_is_said_in_a_toast_and_in_the_list(world: World
     expect(page.locator("#tasks")).to_contain_text("Not run yet")
     page.reload()
     expect(row).to_contain_text("Connection works")
+
+
+def test_a_host_without_a_task_is_tested_and_given_one(world: World, open_page: OpenPage, database: Database) -> None:
+    task = world.add_task("web-3")
+    database.execute("DELETE FROM scheduled_task")
+    page = open_page()
+    row = page.locator(f"#idle-hosts [data-host-id='{task.host_id}']")
+    expect(row).to_contain_text("web-3")
+    row.get_by_role("button", name="Test connection").click()
+    expect(row.get_by_role("button", name="Test connection")).to_be_disabled()
+    world.end_check(world.start(world.find_host_run(task.host_id, "check")), {})
+    expect(page.locator(".toast")).to_contain_text("Connection to web-3 works.")
+    expect(row.get_by_role("button", name="Test connection")).to_be_enabled()
+    row.get_by_role("button", name="New task for web-3").click()
+    page.get_by_label("Name", exact=True).fill("Nightly")
+    page.get_by_role("button", name="Create task").click()
+    expect(page.locator("#tasks")).to_contain_text("web-3")
+    expect(page.get_by_role("heading", name="Hosts without a task")).to_be_hidden()
 
 
 def test_a_connection_that_fails_says_why(world: World, open_page: OpenPage) -> None:

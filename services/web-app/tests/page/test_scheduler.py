@@ -164,6 +164,57 @@ def test_an_address_of_no_run_does_no_harm(open_page: OpenPage, run: str) -> Non
         expect(page.get_by_role("dialog")).to_be_hidden()
 
 
+def test_a_task_is_paused_and_resumed(world: World, open_page: OpenPage, database: Database) -> None:
+    task = world.add_task("vuls-target-1", cron="0 3 * * *")
+    world.scan(task, CLEAN)
+    page = open_page()
+    row = page.locator(f"tr[data-task-id='{task.id}']")
+    row.get_by_role("button", name="Pause Scan vuls-target-1").click()
+    expect(row.locator(".due")).to_have_text("Paused")
+    expect(row.get_by_role("button", name="Resume Scan vuls-target-1")).to_be_focused()
+    expect(row.locator(".result-cell")).to_contain_text("No known vulnerabilities")
+    assert database.execute("SELECT enabled, next_due_at FROM scheduled_task") == [(False, None)]
+    row.get_by_role("button", name="Resume Scan vuls-target-1").click()
+    expect(row.locator(".due time")).to_be_visible()
+    assert database.execute("SELECT enabled FROM scheduled_task") == [(True,)]
+
+
+def test_a_task_that_is_gone_cannot_be_paused(world: World, open_page: OpenPage, database: Database) -> None:
+    task = world.add_task("vuls-target-1", cron="0 3 * * *")
+    page = open_page()
+    database.execute("DELETE FROM scheduled_task WHERE id = %s", task.id)
+    page.get_by_role("button", name="Pause Scan vuls-target-1").click()
+    expect(page.get_by_role("alert").filter(has_text="Scan vuls-target-1 was not paused")).to_be_visible()
+
+
+def test_a_large_scan_and_its_packages_are_drawn_in_parts(
+    world: World, open_page: OpenPage, database: Database
+) -> None:
+    run = world.scan(world.add_task("vuls-target-1"), ASSESSED)
+    database.execute("""
+        INSERT INTO finding (scan_id, cve_id, host_id, severity, title, packages)
+        SELECT id, 'CVE-2025-' || 1000 + n, host_id, 'low', 'More', '[]' FROM scan, generate_series(1, 120) n""")
+    database.execute("""
+        UPDATE scan SET result = jsonb_build_object('packages', (
+            SELECT jsonb_object_agg('lib' || n, jsonb_build_object('version', '1.' || n))
+              FROM generate_series(1, 142) n))
+        """)
+    page = open_page(path=f"/#run-{run.id}")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator("[data-cve]")).to_have_count(100)
+    dialog.get_by_role("button", name="Show more findings").click()
+    expect(dialog.locator("[data-cve]")).to_have_count(129)
+    expect(dialog.get_by_role("button", name="Show more findings")).to_have_count(0)
+    dialog.get_by_text("Packages (142)").click()
+    expect(dialog.locator("[data-package]")).to_have_count(100)
+    page.route("**/packages?*", lambda route: route.abort())
+    dialog.get_by_role("button", name="Show more packages").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("The server cannot be reached.")
+    page.unroute("**/packages?*")
+    dialog.get_by_role("button", name="Show more packages").click()
+    expect(dialog.locator("[data-package]")).to_have_count(142)
+
+
 def test_a_viewer_sees_why_nothing_can_be_run(world: World, open_page: OpenPage, database: Database) -> None:
     world.add_task("vuls-target-1", "linux")
     world.add_task("vuls-target-2")
@@ -194,9 +245,10 @@ def test_an_operator_creates_a_task(world: World, open_page: OpenPage) -> None:
     page.get_by_label("Name", exact=True).fill("Nightly scan")
     page.get_by_label("Schedule", exact=True).select_option(label="Monday to Friday at 03:00")
     expect(page.get_by_text("Monday to Friday at 03:00, Europe/Berlin time.")).to_be_visible()
+    page.get_by_label("Time limit in minutes").fill("45")
     page.get_by_role("button", name="Create task").click()
     row = page.locator("tr[data-task-id]").filter(has_text="Nightly scan")
-    for text in ("vuls-target-1", "Monday to Friday at 03:00", "Europe/Berlin"):
+    for text in ("vuls-target-1", "Monday to Friday at 03:00", "Europe/Berlin", "At most 45 min"):
         expect(row).to_contain_text(text)
     page.reload()
     expect(row).to_contain_text("Europe/Berlin")
@@ -225,6 +277,21 @@ def test_a_schedule_that_cannot_be_is_refused_at_its_field(
     expect(page.locator(".field-problem").filter(has_text=problem)).to_be_visible()
     expect(page.locator("[aria-invalid=true]")).to_be_focused()
     expect(page.locator("[aria-invalid=true]")).to_have_accessible_description(re.compile(re.escape(problem)))
+    assert database.execute("SELECT count(*) FROM scheduled_task") == [(1,)]
+
+
+@pytest.mark.parametrize("minutes", ["0", "1441", "1.5", "e"])
+def test_a_time_limit_that_cannot_be_is_refused_at_its_field(
+    world: World, open_page: OpenPage, database: Database, minutes: str
+) -> None:
+    world.add_task("vuls-target-1")
+    page = open_page()
+    page.get_by_role("button", name="New task").click()
+    page.get_by_label("Name", exact=True).fill("Odd")
+    page.get_by_label("Time limit in minutes").press_sequentially(minutes)
+    page.get_by_role("button", name="Create task").click()
+    expect(page.get_by_text("Give whole minutes from 1 to 1440, or leave it empty.")).to_be_visible()
+    expect(page.get_by_label("Time limit in minutes")).to_be_focused()
     assert database.execute("SELECT count(*) FROM scheduled_task") == [(1,)]
 
 

@@ -1,13 +1,15 @@
 """A run that is cancelled ends once, wherever it is, and its scan ends with it."""
 
 import time
+from socket import gethostname
 
 import psycopg
 import pytest
 
 from app.config import Settings
 from app.db.events import read_events
-from app.db.runs import cancel_run
+from app.db.runs import cancel_run, claim_run
+from app.domain.owner import nobody_of
 from app.integrations import executor_client
 from app.tasks.process import sessions
 from app.tasks.scan_run import ScanRunner
@@ -120,6 +122,31 @@ def test_what_is_being_stored_as_its_run_is_cancelled_is_dropped(
     assert told(web) == [(run_id, "queued"), (run_id, "started"), (run_id, "cancelled")]
     assert database.execute("SELECT count(*) FROM scan") == [(0,)]
     assert stored_run(web, run_id).lease_expires_at is None
+
+
+def test_a_scan_is_ended_at_the_time_limit_of_its_task(
+    web: Sessions, worker: Settings, executor: ExecutorDouble, database: Database
+) -> None:
+    database.execute("UPDATE scheduled_task SET time_limit_minutes = 1 WHERE id = 1")
+    executor.let_end.clear()
+    run_id = queue(web)
+    database.execute("UPDATE scheduled_task SET time_limit_minutes = 1440 WHERE id = 1")  # too late for this run
+    with sessions().begin() as session:  # a worker took it 58 s ago, and is gone
+        assert claim_run(session, run_id, nobody_of(gethostname()), 60) is not None
+    database.execute("UPDATE run SET started_at = started_at - interval '58 s' WHERE id = %s", run_id)
+    ScanRunner(worker, sessions()).deliver(run_id)
+    run = stored_run(web, run_id)
+    assert executor.cancelled.is_set()
+    assert (run.status, run.result_data["reason"]) == (
+        "failed",
+        {
+            "code": "task_time_limit",
+            "sentence": "The scan of vuls-target-1 was ended after 1 minute, the time limit of its task."
+            f" `vulsctl run log {run_id}` on a web host shows how far it came; if the host needs longer, raise"
+            " time_limit_minutes of the task, then run it again.",
+        },
+    )
+    assert run.lease_expires_at is None
 
 
 @pytest.mark.parametrize("stops", [True, False])

@@ -55,7 +55,8 @@ def stand(web: Sessions) -> dict[str, Any]:
 def test_a_check_that_works_says_so_and_nothing_about_vulnerabilities(
     web: Sessions, runner: ScanRunner, executor: ExecutorDouble
 ) -> None:
-    executor.end = lambda _server: WORKS
+    recorded = Recording("configtest-ok")
+    executor.end = lambda _server: WORKS | {"scan_exit": recorded.exit_status, "log": recorded.log}
     run_id = queue_for_host(web, "check")
     runner.deliver(run_id)
     (job,) = executor.submitted

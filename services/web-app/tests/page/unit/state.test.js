@@ -54,6 +54,16 @@ function update(status, data = {}, id = "e-2") {
   };
 }
 
+test("a task that was changed keeps its last result", () => {
+  const run = /** @type {Run} */ ({ id: 7, status: "success" });
+  const state = { ...EMPTY, tasks: [{ ...TASK, last_run: run }, { ...TASK, id: 2 }] };
+  const { last_run: _, ...changed } = { ...TASK, enabled: false };
+  assert.deepEqual(reduce(state, { type: "task_changed", task: changed }).tasks, [
+    { ...TASK, enabled: false, last_run: run },
+    { ...TASK, id: 2 },
+  ]);
+});
+
 /**
  * @param {Overview} state
  * @param {...TaskEvent} events
