@@ -41,14 +41,23 @@ class Runner:
     """One job under way."""
 
     def __init__(
-        self, settings: Settings, store: Store, engine: Engine, feed: Feed, database: Database, job: Job
+        self,
+        settings: Settings,
+        store: Store,
+        engine: Engine,
+        feed: Feed,
+        database: Database,
+        job: Job,
+        reading: asyncio.Semaphore | None = None,
     ) -> None:
+        """Take up `job`; `reading` is the turn of all runners to read a result."""
         self._settings = settings
         self._store = store
         self._engine = engine
         self._feed = feed
         self._database = database
         self.job = job
+        self._reading = reading or asyncio.Semaphore()
         self._place = Workspace(settings, job.id)
         self._failure: JobFailed | None = None  # to be stored
         self._late: asyncio.Future[Any] | None = None  # a call to the engine that a cancellation did not wait for
@@ -186,8 +195,9 @@ class Runner:
             self._feed.publish(self.job)
 
     async def _collect(self) -> str | None:
+        """Return the result, None when there is none. Raises JobFailed and JobCancelled."""
         try:
-            result = await asyncio.to_thread(collect, self._place.results, self.job.server, self._settings.result_limit)
+            result = await self._read_result()
         except JobFailed as error:
             if error.code == "result_invalid" and disk.has_no_room(self._settings):
                 raise disk.failure(self._settings, "The result was cut short and is of no use.") from error
@@ -196,6 +206,25 @@ class Runner:
             raise disk.failure(self._settings, "Vuls could not write its result.")
         return result
 
+    async def _read_result(self) -> str | None:
+        """Read the result in its turn, as each may take much memory, and give up where the job is cancelled."""
+
+        async def in_turn() -> str | None:
+            async with self._reading:
+                return await collect(self._place.results, self.job.server, self._settings.result_limit)
+
+        reading = asyncio.ensure_future(in_turn())
+        cancelled = asyncio.ensure_future(self._cancelled.wait())
+        try:
+            await asyncio.wait({reading, cancelled}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                raise JobCancelled
+            return reading.result()
+        finally:
+            reading.cancel()
+            cancelled.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
     async def _fail(self, failure: JobFailed) -> None:
         """End the job in `failed` or `lost`, with the scan's result where it got that far."""
         self._failure = failure
@@ -203,8 +232,8 @@ class Runner:
         if self.job.scan_exit is not None:
             try:
                 result = await self._collect()
-            except (JobFailed, OSError) as error:
-                log.warning("job %s: no result to keep: %s", self.job.id, error)
+            except (JobFailed, JobCancelled, OSError) as error:
+                log.warning("job %s: no result to keep: %s", self.job.id, error or "the job was cancelled")
         state = State.LOST if isinstance(failure, JobLost) else State.FAILED
         log.warning("job %s: %s: %s", self.job.id, failure.code, failure.sentence)
         if failure.code == disk.CODE:

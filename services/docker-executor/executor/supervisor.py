@@ -42,6 +42,7 @@ class Supervisor:
         self._runners: dict[str, Runner] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked: dict[str, float] = {}  # when, on the monotonic clock, somebody last asked about an unfinished job
+        self._reading = asyncio.Semaphore()
         self._stopping = False
 
     async def start(self) -> None:
@@ -148,7 +149,7 @@ class Supervisor:
             self._launch(job)
 
     def _launch(self, job: Job) -> None:
-        runner = Runner(self._settings, self._store, self._engine, self._feed, self._database, job)
+        runner = Runner(self._settings, self._store, self._engine, self._feed, self._database, job, self._reading)
         self._runners[job.id] = runner
         self._spawn(self._run(runner), f"job {job.id}")
 
