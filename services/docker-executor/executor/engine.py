@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 
 import docker
 import requests
@@ -32,7 +31,6 @@ class Observation:
 
     started: bool
     running: bool
-    started_at: datetime
     exit_code: int
     out_of_memory: bool
     lines: tuple[str, ...]
@@ -113,7 +111,6 @@ class Engine:
         return Observation(
             started=state["Status"] != "created",
             running=state["Status"] in {"created", "running", "paused", "restarting"},
-            started_at=datetime.fromisoformat(state["StartedAt"]),
             exit_code=state["ExitCode"],
             out_of_memory=state["OOMKilled"],
             lines=phases.clean(raw),

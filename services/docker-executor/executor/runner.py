@@ -10,7 +10,6 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
 from executor import containers, disk, phases, targets
@@ -154,7 +153,7 @@ class Runner:
         if step is Step.REPORT:
             await self._note_database(container)
         await self._ask(self._engine.start, container)
-        deadline: float | None = None
+        deadline = self._running_since() + limit
         while True:
             seen = await self._ask(self._engine.observe, container)
             if seen is None:
@@ -162,7 +161,6 @@ class Runner:
             self._note(step, seen)
             if not seen.running:
                 break
-            deadline = deadline or _deadline(seen, limit)
             if time.monotonic() > deadline:
                 raise JobFailed("time_limit", f"The {step} took longer than its limit of {limit} s and was ended.")
             await self._pause(POLL_SECONDS)
@@ -174,6 +172,16 @@ class Runner:
         if seen.exit_code and disk.has_no_room(self._settings):
             text = f"The {step} ended with status {seen.exit_code}, and what it wrote may be incomplete."
             raise disk.failure(self._settings, text)
+
+    def _running_since(self) -> float:
+        """Return when the program was started, on the monotonic clock, whatever the time of day did meanwhile.
+
+        It is stored for the next executor. No container outlives a boot of the host, with which that clock begins anew.
+        """
+        now = time.monotonic()
+        if self.job.running_since is None or self.job.running_since > now:
+            self.job = self._store.note_running(self.job.id, now)
+        return self.job.running_since or now
 
     def _check_end(self, step: Step, seen: Observation) -> None:
         """Raise JobFailed where the program did not come to an end of its own."""
@@ -317,9 +325,3 @@ class Runner:
 
 def _lost(step: Step) -> JobLost:
     return JobLost("container_lost", f"The container of the {step} is gone; somebody removed it.")
-
-
-def _deadline(seen: Observation, limit: int) -> float:
-    """Return when the program must have ended, on the monotonic clock; its age counts across restarts."""
-    age = (datetime.now(UTC) - seen.started_at).total_seconds() if seen.started else 0.0
-    return time.monotonic() + min(max(limit - age, 0.0), limit)

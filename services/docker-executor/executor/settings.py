@@ -58,7 +58,9 @@ class Settings(BaseSettings):
 
     Not more than 60: by then the next scan of the server may begin, on another scan host perhaps."""
     retention_hours: Annotated[int, Field(ge=1)] = 24
-    """How long a finished job and its result can still be fetched; results that no worker could store yet wait here."""
+    """How long a finished job and its result can still be fetched; results that no worker could store yet wait here.
+
+    Counted while the executor runs, so that a clock that jumps deletes nothing."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
