@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from app.domain.severity import Severity
-from app.domain.vuls_result import BadResultError, OtherVersionError, VulsResult
+from app.domain.vuls_result import BadResultError, OtherVersionError, VulsResult, public
 
 # Families whose packages `vuls report` v0.40 can match against its database (constant/constant.go).
 SUPPORTED_FAMILIES = frozenset(
@@ -298,7 +298,8 @@ def _why_no_result(scan_exit: int | None, text: str, host: str) -> Reason:
 
 
 def _scan_failed(result: VulsResult, host: str) -> Reason:
-    first_line = result.errors[0].splitlines()[0].rstrip(": ")[:200] if result.errors[0] else "no words"
+    words = result.errors[0].strip().split("\n", 1)[0]
+    first_line = public(words, 200).rstrip(":. ") or "Vuls gave no reason"
     return Reason("scan_failed", f"The scan of {host} failed: {first_line}. {_MORE}")
 
 
