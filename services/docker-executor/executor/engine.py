@@ -1,5 +1,7 @@
 """The Docker engine, in the words of this service. Every method blocks: call it from a thread."""
 
+import errno
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +11,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from executor import containers, phases
+from executor import containers, disk, phases
 from executor.jobs import Job, Step
 from executor.problems import JobFailed
 from executor.settings import Settings
@@ -19,6 +21,11 @@ NOT_RUN_EXITS = (126, 127)
 """Exit statuses of the container's init where it could not run the program."""
 SIGNAL_EXITS = range(129, 129 + 64)
 """Exit statuses that tell of a signal: 128 + its number."""
+_NO_ROOM = os.strerror(errno.ENOSPC).lower()
+_NO_ROOM_TEXT = (
+    "The disk of the Docker engine on the scan host is full, so it could not run the next program of the scan. Make"
+    " room there (look at docker info for its Docker Root Dir, at df -h and df -i), then run the scan again."
+)
 
 
 class EngineUnreachable(Exception):  # noqa: N818
@@ -150,6 +157,8 @@ class Engine:
                 f"The image {self._settings.image} is not on this scan host. Run site.yml with the tag vuls.",
             ) from error
         except APIError as error:
+            if _NO_ROOM in str(error.explanation).lower():
+                raise JobFailed(disk.CODE, _NO_ROOM_TEXT) from error
             raise JobFailed("engine_refused", f"The Docker engine refused: {error.explanation}.") from error
         except (requests.RequestException, DockerException) as error:
             raise EngineUnreachable(str(error)) from error

@@ -159,6 +159,7 @@ class Runner:
             if seen is None:
                 raise _lost(step)
             self._note(step, seen)
+            await self._unless_cancelled(disk.check_job, self._settings, self._place.path)
             if not seen.running:
                 break
             if time.monotonic() > deadline:
