@@ -11,6 +11,7 @@ from executor.settings import MIB, Settings
 CODE = "disk_full"
 _NO_ROOM = MIB
 """With fewer bytes than this left, whatever broke while it wrote is taken to have broken for that."""
+_BLOCK = 512  # bytes of what stat(2) counts, whatever the file system's own are
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _SQLITE_PRIMARY = 0xFF  # of an extended result code; https://sqlite.org/rescode.html
 
@@ -24,6 +25,39 @@ def check(settings: Settings) -> None:
 def has_no_room(settings: Settings) -> bool:
     """Whether next to nothing can be written any more. Raises OSError."""
     return _free(_tightest(settings)) < _NO_ROOM
+
+
+def check_job(settings: Settings, directory: Path) -> None:
+    """Raise JobFailed when what lies in the directory of a job takes more room, or is more files, than a job may have.
+
+    The programs of the job write there meanwhile. What cannot be looked at, as a path that is too long or a directory
+    that was closed, hides something, as Vuls makes none of that.
+    """
+    room, files, waiting = 0, 0, [directory]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    found = entry.stat(follow_symlinks=False)
+                    room, files = room + found.st_blocks * _BLOCK, files + 1
+                    if room > settings.job_disk or files > settings.job_files:
+                        raise _too_large(settings)
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # removed meanwhile
+        except OSError as error:
+            raise _too_large(settings) from error
+
+
+def _too_large(settings: Settings) -> JobFailed:
+    return JobFailed(
+        "job_too_large",
+        f"The files of the scan took more than {settings.job_disk // MIB} MiB (VULS_EXECUTOR_JOB_DISK_MIB) or were more"
+        f" than {settings.job_files} (VULS_EXECUTOR_JOB_FILES), so it was ended and they were removed. Run the scan"
+        " again. If it ends the same way, find out why the server makes Vuls write that much; raise the limit only for"
+        " one that is known to need it.",
+    )
 
 
 def is_full(error: OSError) -> bool:

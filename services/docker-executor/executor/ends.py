@@ -110,7 +110,11 @@ def container_lost(step: Step) -> JobLost:
 
 def result_invalid(what: str) -> JobFailed:
     """The file that should be the result is none; `what` is how that shows."""
-    return JobFailed("result_invalid", f"{what} Run {_DEPLOY_VULS} to bring Vuls again, then {_AGAIN}.")
+    text = (
+        f"{what} Press Run to scan again. If it ends the same way, run {_DEPLOY_VULS} to bring Vuls again, and look at"
+        " the server itself: one that somebody has taken over may answer anything."
+    )
+    return JobFailed("result_invalid", text)
 
 
 def result_too_large(limit: int) -> JobFailed:

@@ -1,17 +1,19 @@
 """The Docker engine, in the words of this service. Every method blocks: call it from a thread."""
 
+import errno
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 
 import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from executor import containers, ends, phases
+from executor import containers, disk, ends, phases
 from executor.jobs import Job, Step
+from executor.problems import JobFailed
 from executor.settings import Settings
 
 CALL_SECONDS = 10
@@ -19,6 +21,11 @@ NOT_RUN_EXITS = (126, 127)
 """Exit statuses of the container's init where it could not run the program."""
 SIGNAL_EXITS = range(129, 129 + 64)
 """Exit statuses that tell of a signal: 128 + its number."""
+_NO_ROOM = os.strerror(errno.ENOSPC).lower()
+_NO_ROOM_TEXT = (
+    "The disk of the Docker engine on the scan host is full, so it could not run the next program of the scan. Make"
+    " room there (look at docker info for its Docker Root Dir, at df -h and df -i), then run the scan again."
+)
 
 
 class EngineUnreachable(Exception):  # noqa: N818
@@ -31,7 +38,6 @@ class Observation:
 
     started: bool
     running: bool
-    started_at: datetime
     exit_code: int
     out_of_memory: bool
     lines: tuple[str, ...]
@@ -112,7 +118,6 @@ class Engine:
         return Observation(
             started=state["Status"] != "created",
             running=state["Status"] in {"created", "running", "paused", "restarting"},
-            started_at=datetime.fromisoformat(state["StartedAt"]),
             exit_code=state["ExitCode"],
             out_of_memory=state["OOMKilled"],
             lines=phases.clean(raw),
@@ -149,6 +154,8 @@ class Engine:
         except ImageNotFound as error:
             raise ends.image_missing(self._settings) from error
         except APIError as error:
+            if _NO_ROOM in str(error.explanation).lower():
+                raise JobFailed(disk.CODE, _NO_ROOM_TEXT) from error
             raise ends.engine_refused(str(error.explanation).rstrip(".")) from error
         except (requests.RequestException, DockerException) as error:
             raise EngineUnreachable(str(error)) from error

@@ -81,3 +81,4 @@ class Job:
     database_modified_at: datetime | None = None
     kind: Kind = Kind.SCAN
     given_digest: str | None = None  # SHA-256 of the result that it assesses
+    running_since: float | None = None  # when its program was started, on the monotonic clock of the boot

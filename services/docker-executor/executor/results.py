@@ -1,18 +1,31 @@
 """Takes the result of a job out of the directory that its containers could write to.
 
-Nothing in there is trusted: no link is followed, the size is limited while reading, before parsing.
+Nothing in there is trusted: no link is followed, and a process with limits of its own reads the file.
 """
 
+import asyncio
 import json
 import os
 import re
 import stat
+import sys
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from contextlib import suppress
+from typing import Any
 
-from executor import ends
+from executor import ends, result_filter
+from executor.problems import JobFailed
+from executor.result_filter import Refusal
 
-_CHUNK = 1024 * 1024
+FILTER_SECONDS = 60
+"""By the clock; the filter's own limit counts the seconds that it works."""
+_WORD = "The result of {server} takes more memory or time to read than any real one."
+_WORDS: dict[int, str] = {
+    Refusal.NOT_JSON: "The result of {server} is not JSON, or not whole: Vuls may have been cut short.",
+    Refusal.OTHER_SERVER: "The result is not that of {server}.",
+    Refusal.TOO_MANY_VALUES: "The result of {server} has more values than any real one of its size.",
+    Refusal.NUMBER: "The result of {server} has a number that no program here can hold.",
+}
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}[+-]\d{4}")
 _NOT_REPORTED = {
     "lang": "",
@@ -24,17 +37,53 @@ _NOT_REPORTED = {
 _FOUND_BY_SCAN = ("freebsd", "raspbian")
 
 
-def collect(results_dir: str | os.PathLike[str], server: str, limit: int) -> str | None:
+async def collect(results_dir: str | os.PathLike[str], server: str, limit: int) -> str | None:
     """Return the server's newest result as JSON text without `config`; None when Vuls wrote none.
 
-    `config` holds addresses, users and key paths, which must not leave the host.
+    `config` holds addresses, users and key paths, which must not leave the host. A process of its own parses the file
+    (`result_filter`); it ends with the caller's wish where that is cancelled.
     Raises JobFailed when the file is larger than `limit` bytes or is not this server's result.
     """
     try:
-        raw = _read(results_dir, f"{server}.json", limit)
+        file = await asyncio.to_thread(_open, results_dir, f"{server}.json")
     except OSError as error:
         raise ends.result_invalid(f"The result cannot be read ({error.strerror}).") from error
-    return None if raw is None else _strip(raw, server)
+    if file is None:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise ends.result_invalid("The result is not a regular file.")
+        status, text = await _filtered(file, server, limit)
+    finally:
+        os.close(file)
+    if status != 0:
+        raise _refused(status, server, limit)
+    return text.decode()
+
+
+async def _filtered(file: int, server: str, limit: int) -> tuple[int, bytes]:
+    """Return exit status and output of the filter."""
+    command = (sys.executable, "-I", result_filter.__file__, server, str(limit))
+    filtering = await asyncio.create_subprocess_exec(
+        *command, stdin=file, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    text = b""
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FILTER_SECONDS):
+                text, _ = await filtering.communicate()
+    finally:
+        if filtering.returncode is None:
+            filtering.kill()
+        status = await filtering.wait()
+    return status, text
+
+
+def _refused(status: int, server: str, limit: int) -> JobFailed:
+    """Return what ends the job whose result the filter refused."""
+    if status == Refusal.TOO_LARGE:
+        return ends.result_too_large(limit)
+    return ends.result_invalid(_WORDS.get(status, _WORD).format(server=server))
 
 
 def as_scanned(result: Mapping[str, Any]) -> str:
@@ -55,7 +104,8 @@ def as_scanned(result: Mapping[str, Any]) -> str:
         raise ValueError("the result is nested too deeply") from error
 
 
-def _read(results_dir: str | os.PathLike[str], name: str, limit: int) -> bytes | None:
+def _open(results_dir: str | os.PathLike[str], name: str) -> int | None:
+    """Open the newest file with the name, whatever it is; None where there is none. Raises OSError."""
     top = os.open(results_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         # The names sort by time because all are of one time zone, the container's.
@@ -67,33 +117,8 @@ def _read(results_dir: str | os.PathLike[str], name: str, limit: int) -> bytes |
         os.close(top)
     try:
         # Non-blocking: opening a FIFO must not wait for its other end.
-        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=run)
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=run)
     except FileNotFoundError:
         return None
     finally:
         os.close(run)
-    with os.fdopen(file, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise ends.result_invalid("The result is not a regular file.")
-        chunks, size = [], 0
-        while chunk := stream.read(_CHUNK):
-            size += len(chunk)
-            if size > limit:
-                raise ends.result_too_large(limit)
-            chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _strip(raw: bytes, server: str) -> str:
-    try:
-        result: Any = json.loads(raw, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise ends.result_invalid("The result is not JSON; Vuls may have been cut short.") from error
-    if not isinstance(result, dict) or result.get("serverName") != server:
-        raise ends.result_invalid(f"The result is not that of {server}.")
-    result.pop("config", None)
-    return json.dumps(result, separators=(",", ":"))
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")

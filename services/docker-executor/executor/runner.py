@@ -10,7 +10,6 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
 from executor import containers, disk, ends, phases, targets
@@ -41,14 +40,23 @@ class Runner:
     """One job under way."""
 
     def __init__(
-        self, settings: Settings, store: Store, engine: Engine, feed: Feed, database: Database, job: Job
+        self,
+        settings: Settings,
+        store: Store,
+        engine: Engine,
+        feed: Feed,
+        database: Database,
+        job: Job,
+        reading: asyncio.Semaphore | None = None,
     ) -> None:
+        """Take up `job`; `reading` is the turn of all runners to read a result."""
         self._settings = settings
         self._store = store
         self._engine = engine
         self._feed = feed
         self._database = database
         self.job = job
+        self._reading = reading or asyncio.Semaphore()
         self._place = Workspace(settings, job.id)
         self._failure: JobFailed | None = None  # to be stored
         self._late: asyncio.Future[Any] | None = None  # a call to the engine that a cancellation did not wait for
@@ -145,15 +153,15 @@ class Runner:
         if step is Step.REPORT:
             await self._note_database(container)
         await self._ask(self._engine.start, container)
-        deadline: float | None = None
+        deadline = self._running_since() + limit
         while True:
             seen = await self._ask(self._engine.observe, container)
             if seen is None:
                 raise ends.container_lost(step)
             self._note(step, seen)
+            await self._unless_cancelled(disk.check_job, self._settings, self._place.path)
             if not seen.running:
                 break
-            deadline = deadline or _deadline(seen, limit)
             if time.monotonic() > deadline:
                 is_check = self.job.kind is Kind.CHECK
                 raise ends.check_took_too_long(limit) if is_check else ends.took_too_long(step, limit)
@@ -166,6 +174,16 @@ class Runner:
         if seen.exit_code and disk.has_no_room(self._settings):
             text = f"The {step} ended with status {seen.exit_code}, and what it wrote may be incomplete."
             raise disk.failure(self._settings, text)
+
+    def _running_since(self) -> float:
+        """Return when the program was started, on the monotonic clock, whatever the time of day did meanwhile.
+
+        It is stored for the next executor. No container outlives a boot of the host, with which that clock begins anew.
+        """
+        now = time.monotonic()
+        if self.job.running_since is None or self.job.running_since > now:
+            self.job = self._store.note_running(self.job.id, now)
+        return self.job.running_since or now
 
     def _check_end(self, step: Step, seen: Observation) -> None:
         """Raise JobFailed where the program did not come to an end of its own."""
@@ -184,8 +202,9 @@ class Runner:
             self._feed.publish(self.job)
 
     async def _collect(self) -> str | None:
+        """Return the result, None when there is none. Raises JobFailed and JobCancelled."""
         try:
-            result = await asyncio.to_thread(collect, self._place.results, self.job.server, self._settings.result_limit)
+            result = await self._read_result()
         except JobFailed as error:
             if error.code == "result_invalid" and disk.has_no_room(self._settings):
                 raise disk.failure(self._settings, "The result was cut short and is of no use.") from error
@@ -194,6 +213,25 @@ class Runner:
             raise disk.failure(self._settings, "Vuls could not write its result.")
         return result
 
+    async def _read_result(self) -> str | None:
+        """Read the result in its turn, as each may take much memory, and give up where the job is cancelled."""
+
+        async def in_turn() -> str | None:
+            async with self._reading:
+                return await collect(self._place.results, self.job.server, self._settings.result_limit)
+
+        reading = asyncio.ensure_future(in_turn())
+        cancelled = asyncio.ensure_future(self._cancelled.wait())
+        try:
+            await asyncio.wait({reading, cancelled}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                raise JobCancelled
+            return reading.result()
+        finally:
+            reading.cancel()
+            cancelled.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
     async def _fail(self, failure: JobFailed) -> None:
         """End the job in `failed` or `lost`, with the scan's result where it got that far."""
         self._failure = failure
@@ -201,8 +239,8 @@ class Runner:
         if self.job.scan_exit is not None:
             try:
                 result = await self._collect()
-            except (JobFailed, OSError) as error:
-                log.warning("job %s: no result to keep: %s", self.job.id, error)
+            except (JobFailed, JobCancelled, OSError) as error:
+                log.warning("job %s: no result to keep: %s", self.job.id, error or "the job was cancelled")
         state = State.LOST if isinstance(failure, JobLost) else State.FAILED
         log.warning("job %s: %s: %s", self.job.id, failure.code, failure.sentence)
         if failure.code == disk.CODE:
@@ -281,9 +319,3 @@ class Runner:
         except TimeoutError:
             return
         raise JobCancelled
-
-
-def _deadline(seen: Observation, limit: int) -> float:
-    """Return when the program must have ended, on the monotonic clock; its age counts across restarts."""
-    age = (datetime.now(UTC) - seen.started_at).total_seconds() if seen.started else 0.0
-    return time.monotonic() + min(max(limit - age, 0.0), limit)

@@ -53,12 +53,18 @@ class Settings(BaseSettings):
     result_limit_mib: Annotated[int, Field(ge=1, le=1024)] = 64
     min_free_mib: Annotated[int, Field(ge=0)] = 256
     """Room that a job must find on the disk of `state_dir`: for results, the job table and what else grows there."""
+    job_disk_mib: Annotated[int, Field(ge=1)] | None = None
+    """Room that the files of one job may take; four times `result_limit_mib` where it is not set."""
+    job_files: Annotated[int, Field(ge=16)] = 1000
+    """How many files and directories they may be."""
     abandon_seconds: Annotated[int, Field(ge=5, le=60)] = 60
     """How long a job goes on that nobody asks about: its worker asks several times a second while it lives.
 
     Not more than 60: by then the next scan of the server may begin, on another scan host perhaps."""
     retention_hours: Annotated[int, Field(ge=1)] = 24
-    """How long a finished job and its result can still be fetched; results that no worker could store yet wait here."""
+    """How long a finished job and its result can still be fetched; results that no worker could store yet wait here.
+
+    Counted while the executor runs, so that a clock that jumps deletes nothing."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -93,6 +99,11 @@ class Settings(BaseSettings):
     def result_limit(self) -> int:
         """The greatest size of a result file, in bytes."""
         return self.result_limit_mib * MIB
+
+    @property
+    def job_disk(self) -> int:
+        """The room that the files of one job may take, in bytes."""
+        return 4 * self.result_limit if self.job_disk_mib is None else self.job_disk_mib * MIB
 
     @property
     def min_free(self) -> int:

@@ -50,6 +50,13 @@ ALTER TABLE jobs ADD COLUMN kind TEXT NOT NULL DEFAULT 'scan';
 ALTER TABLE jobs ADD COLUMN given_digest TEXT;
 ALTER TABLE jobs ADD COLUMN given BLOB;
 """,
+    """
+ALTER TABLE jobs ADD COLUMN running_since REAL;
+ALTER TABLE jobs ADD COLUMN finished_age REAL;
+CREATE TABLE age (seconds REAL NOT NULL) STRICT;
+INSERT INTO age VALUES (0);
+UPDATE jobs SET finished_age = 0 WHERE finished_at IS NOT NULL;
+""",
 )
 """Step n brings the table from version n to n + 1; what a release has made is never changed."""
 COLUMNS = ", ".join(field.name for field in fields(Job))
@@ -178,7 +185,7 @@ class Store:
         result: str | None = None,
     ) -> Job:
         """Move the job on, with its error (code, sentence) or result where it ends. Raises IllegalMove."""
-        values: dict[str, Any] = {"state": to}
+        values: dict[str, Any] = {"state": to, "running_since": None}
         if phase is not None:
             values["phase"] = phase
         if to is State.PREPARING:
@@ -197,8 +204,14 @@ class Store:
             state = _get(db, job_id).state
             if to not in NEXT[state]:
                 raise IllegalMove(f"job {job_id} cannot go from {state} to {to}")
+            if to.is_end:
+                values["finished_age"] = _age(db)
             _update(db, job_id, values)
             return _get(db, job_id)
+
+    def note_running(self, job_id: str, since: float) -> Job:
+        """Write down when the program that runs was started, on the monotonic clock; the next move forgets it."""
+        return self._write(job_id, {"running_since": since})
 
     def note_progress(self, job_id: str, step: Step, phase: str, lines: Sequence[str]) -> Job:
         """Write down how far a program is and what it said last."""
@@ -220,10 +233,14 @@ class Store:
             values["error_code"], values["error_sentence"] = error
         return self._write(job_id, values)
 
-    def purge(self, before: datetime) -> int:
-        """Forget the jobs that ended before `before`; return how many."""
+    def purge(self, passed: float, kept: float) -> int:
+        """Let the table grow older by `passed` seconds, and forget what ended `kept` seconds ago; return how many.
+
+        The age is the time that an executor has run with the table, so that a clock that jumps deletes no result.
+        """
         with self._transaction() as db:
-            return db.execute("DELETE FROM jobs WHERE finished_at < ?", (before.isoformat(),)).rowcount
+            db.execute("UPDATE age SET seconds = seconds + ?", (passed,))
+            return db.execute("DELETE FROM jobs WHERE finished_age <= ?", (_age(db) - kept,)).rowcount
 
     def _text(self, job_id: str, column: str) -> str | None:
         with self._lock:
@@ -249,6 +266,10 @@ def _own(path: Path) -> TextIO:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat()
+
+
+def _age(db: sqlite3.Connection) -> float:
+    return float(db.execute("SELECT seconds FROM age").fetchone()[0])
 
 
 def _update(db: sqlite3.Connection, job_id: str, values: dict[str, Any]) -> None:

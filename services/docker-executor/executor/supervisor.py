@@ -4,10 +4,10 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from executor import disk, ends, targets
@@ -15,7 +15,7 @@ from executor.database import Database
 from executor.engine import Engine, EngineUnreachable
 from executor.feed import Feed
 from executor.jobs import Job, Kind, ScanType, State
-from executor.problems import DiskFull, Misconfigured, QueueFull, Stopping, UnknownJob, UnknownServer
+from executor.problems import DiskFull, JobFailed, Misconfigured, QueueFull, Stopping, UnknownJob, UnknownServer
 from executor.runner import Runner
 from executor.settings import Settings
 from executor.store import Store
@@ -40,6 +40,8 @@ class Supervisor:
         self._runners: dict[str, Runner] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked: dict[str, float] = {}  # when, on the monotonic clock, somebody last asked about an unfinished job
+        self._reading = asyncio.Semaphore()
+        self._purged_at = time.monotonic()
         self._stopping = False
 
     async def start(self) -> None:
@@ -146,7 +148,7 @@ class Supervisor:
             self._launch(job)
 
     def _launch(self, job: Job) -> None:
-        runner = Runner(self._settings, self._store, self._engine, self._feed, self._database, job)
+        runner = Runner(self._settings, self._store, self._engine, self._feed, self._database, job, self._reading)
         self._runners[job.id] = runner
         self._spawn(self._run(runner), f"job {job.id}")
 
@@ -206,20 +208,38 @@ class Supervisor:
                 self.cancel(job.id, ends.abandoned(limit))
 
     async def sweep(self) -> None:
-        """Remove containers and directories that belong to no unfinished job, and forget old jobs."""
+        """Remove containers and directories that belong to no unfinished job, and forget old jobs.
+
+        What cannot be removed is left to the next sweep and keeps nothing else from its turn. Raises EngineUnreachable.
+        """
         try:
-            self._store.purge(datetime.now(UTC) - timedelta(hours=self._settings.retention_hours))
+            self._forget_old_jobs()
+            # What is there is listed before what is wanted: a job that begins in between is then not taken for a stray.
+            directories = await asyncio.to_thread(lambda: [entry.name for entry in self._settings.jobs_dir.iterdir()])
+            containers = await asyncio.to_thread(self._engine.found)
+            wanted = {job.id for job in self._store.unfinished()}
+            for found in containers:
+                if found.job_id not in wanted:
+                    name = f"the container {found.id[:12]} of job {found.job_id}"
+                    await self._remove_stray(name, partial(self._engine.remove, found.id))
+            for job_id in set(directories) - wanted:
+                await self._remove_stray(f"the directory of job {job_id}", Workspace(self._settings, job_id).wipe)
+        finally:
+            self._fill()
+
+    @staticmethod
+    async def _remove_stray(name: str, remove: Callable[[], None]) -> None:
+        log.warning("sweep: removing %s", name)
+        try:
+            await asyncio.to_thread(remove)
+        except (EngineUnreachable, JobFailed, OSError) as error:
+            log.warning("sweep: %s is left for the next time: %s", name, error)
+
+    def _forget_old_jobs(self) -> None:
+        now = time.monotonic()
+        try:
+            self._store.purge(now - self._purged_at, self._settings.retention_hours * 3600)
         except sqlite3.Error as error:  # it needs room itself, which the rest may have to make
             log.warning("sweep: old jobs are kept for now: %s", error)
-        # What is there is listed before what is wanted: a job that begins in between is then not taken for a stray.
-        directories = await asyncio.to_thread(lambda: [entry.name for entry in self._settings.jobs_dir.iterdir()])
-        containers = await asyncio.to_thread(self._engine.found)
-        wanted = {job.id for job in self._store.unfinished()}
-        for found in containers:
-            if found.job_id not in wanted:
-                log.warning("sweep: removing the container %s of job %s", found.id[:12], found.job_id)
-                await asyncio.to_thread(self._engine.remove, found.id)
-        for name in set(directories) - wanted:
-            log.warning("sweep: removing the directory of job %s", name)
-            await asyncio.to_thread(Workspace(self._settings, name).wipe)
-        self._fill()
+        else:
+            self._purged_at = now

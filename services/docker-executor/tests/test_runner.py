@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -18,7 +18,7 @@ from executor.database import Database
 from executor.engine import Engine, Observation
 from executor.feed import Feed
 from executor.jobs import Job, ScanType, State, Step
-from executor.runner import Runner, _deadline
+from executor.runner import Runner
 from executor.schema import JobView
 from executor.settings import Settings
 from executor.store import Store
@@ -54,7 +54,6 @@ class EndedPrograms:
         return Observation(
             started=container_id in self.started,
             running=False,
-            started_at=datetime.now(UTC),
             exit_code=self.statuses.get(container_id, 0),
             out_of_memory=False,
             lines=tuple(f"{container_id} line {number}" for number in range(20)),
@@ -179,21 +178,45 @@ async def test_a_job_does_not_begin_on_a_disk_with_too_little_room(
     assert list(settings.jobs_dir.iterdir()) == []
 
 
+class RunsOn(EndedPrograms):
+    """Stands in for the engine: the programs run and do not end."""
+
+    def observe(self, container_id: str) -> Observation:
+        """Return a program that runs, once it was started."""
+        return replace(super().observe(container_id), running=True)
+
+
 @pytest.mark.parametrize(
-    ("ran", "least", "most"),
-    [(10, 49, 51), (0, 59, 61), (90, -1, 1), (-86_400, 59, 61)],
-    ids=["10 s ago", "just now", "too long ago", "tomorrow, by a clock that was set back"],
+    ("since", "ends"),
+    [(-30.0, True), (-0.5, False), (None, False), (1e9, False)],
+    ids=["30 s ago", "just now", "not noted yet", "by the clock of an earlier boot"],
 )
-def test_a_program_has_its_limit_whatever_the_clock_says(ran: float, least: float, most: float) -> None:
-    seen = Observation(
-        started=True,
-        running=True,
-        started_at=datetime.now(UTC) - timedelta(seconds=ran),
-        exit_code=0,
-        out_of_memory=False,
-        lines=(),
-    )
-    assert least < _deadline(seen, 60) - time.monotonic() < most
+async def test_a_program_has_its_limit_across_restarts_whatever_the_time_of_day_says(
+    settings: Settings, store: Store, since: float | None, *, ends: bool
+) -> None:
+    driven = runner(settings.model_copy(update={"scan_timeout": 20}), store, RESULT)
+    if since is not None:
+        driven.job = store.note_running("run-1", time.monotonic() + since)
+    driven._engine = cast("Engine", RunsOn())
+    driving = asyncio.create_task(driven.drive())
+    done, _ = await asyncio.wait({driving}, timeout=2)
+    assert bool(done) is ends
+    if ends:
+        assert (driven.job.state, driven.job.error_code) == (State.FAILED, "time_limit")
+    else:
+        known = store.get("run-1")
+        assert known is not None
+        assert known.running_since is not None
+        assert abs(known.running_since - time.monotonic()) < 10
+    driven.cancel()
+    await driving
+
+
+def test_each_program_has_a_limit_of_its_own(store: Store) -> None:
+    store.add("run-1", "web-1", ScanType.FAST, begun=True)
+    store.move("run-1", State.SCANNING)
+    store.note_running("run-1", 1.0)
+    assert store.move("run-1", State.REPORTING).running_since is None
 
 
 async def test_a_job_keeps_which_database_its_report_was_made_with(settings: Settings, store: Store) -> None:

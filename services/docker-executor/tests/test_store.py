@@ -103,14 +103,27 @@ def test_a_result_comes_back_as_it_was(store: Store) -> None:
     assert store.result("no-such-job") is None
 
 
-def test_only_jobs_that_ended_before_are_purged(store: Store) -> None:
-    for job_id in ("old", "running"):
+def test_jobs_are_purged_that_ended_long_ago_by_the_tables_own_age(store: Store) -> None:
+    for job_id in ("old", "late", "running"):
         store.add(job_id, "web-1", ScanType.FAST)
     store.move("old", State.CANCELLED)
-    assert store.purge(datetime.now(UTC) - timedelta(hours=1)) == 0
-    assert store.purge(datetime.now(UTC) + timedelta(hours=1)) == 1
-    assert store.get("old") is None
-    assert store.get("running") is not None
+    assert store.purge(60, 100) == 0
+    store.move("late", State.CANCELLED)
+    assert store.purge(39, 100) == 0
+    assert store.purge(1, 100) == 1
+    assert {job_id for job_id in ("old", "late", "running") if store.get(job_id)} == {"late", "running"}
+
+
+@pytest.mark.parametrize("days", [-400, 400])
+def test_a_clock_that_jumps_deletes_no_result(store: Store, monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+    by_that_clock = (datetime.now(UTC) + timedelta(days=days)).isoformat()
+    monkeypatch.setattr("executor.store._now", lambda: by_that_clock)
+    store.add("run-1", "web-1", ScanType.FAST, begun=True)
+    for state in (State.SCANNING, State.REPORTING):
+        store.move("run-1", state)
+    store.move("run-1", State.DONE, result="{}")
+    assert store.purge(60, 24 * 3600) == 0
+    assert store.result("run-1") == "{}"
 
 
 def test_a_job_may_begin_as_it_is_stored(store: Store) -> None:

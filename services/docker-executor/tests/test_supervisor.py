@@ -1,7 +1,9 @@
 """What the queue does when its table cannot be written."""
 
 import asyncio
+import errno
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,10 +11,12 @@ import pytest
 
 from executor import ends
 from executor.api import Parts
-from executor.jobs import Job, ScanType, State
-from executor.problems import DiskFull
+from executor.engine import EngineUnreachable, Found
+from executor.jobs import Job, ScanType, State, Step
+from executor.problems import DiskFull, JobFailed
 from executor.settings import Settings
 from executor.supervisor import Supervisor
+from executor.workspace import Workspace
 
 
 def no_room(*_: object, **__: object) -> Any:
@@ -92,6 +96,62 @@ async def test_a_table_that_cannot_be_written_does_not_keep_the_sweep_from_makin
     monkeypatch.setattr(parts.engine, "found", list)
     await parts.supervisor.sweep()
     assert not stray.exists()
+
+
+@pytest.mark.parametrize(
+    "error", [EngineUnreachable("timed out"), JobFailed("engine_refused", "It is busy."), OSError("no way")], ids=repr
+)
+async def test_what_cannot_be_removed_keeps_nothing_else_from_being_swept(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    (parts.settings.jobs_dir / "gone").mkdir()
+    (parts.settings.jobs_dir / "stuck").mkdir()
+    parts.store.add("waits", "web-1", ScanType.FAST)
+    removed = []
+    wipe = Workspace.wipe
+
+    def remove(container: str) -> None:
+        if container == "stuck":
+            raise error
+        removed.append(container)
+
+    def wipe_others(self: Workspace) -> None:
+        if self.path.name == "stuck":
+            raise OSError(errno.EBUSY, "in use")
+        wipe(self)
+
+    monkeypatch.setattr(parts.engine, "found", lambda: [Found(name, name, Step.SCAN) for name in ("stuck", "next")])
+    monkeypatch.setattr(parts.engine, "remove", remove)
+    monkeypatch.setattr(Workspace, "wipe", wipe_others)
+    await parts.supervisor.sweep()
+    assert removed == ["next"]
+    assert [entry.name for entry in parts.settings.jobs_dir.iterdir()] == ["stuck"]
+    assert [job.state for job in parts.store.unfinished()] == [State.PREPARING]
+
+
+async def test_the_queue_goes_on_although_the_engine_cannot_be_swept(parts: Parts) -> None:
+    parts.store.add("waits", "web-1", ScanType.FAST)
+    with pytest.raises(EngineUnreachable):
+        await parts.supervisor.sweep()
+    assert [job.state for job in parts.store.unfinished()] == [State.PREPARING]
+
+
+async def test_each_sweep_counts_the_time_since_the_last_one_that_could_be_stored(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[float]()
+    now = time.monotonic()
+    monkeypatch.setattr(parts.engine, "found", list)
+    monkeypatch.setattr(parts.supervisor, "_purged_at", now)
+    for passed, purge in (
+        (60, no_room),
+        (120, lambda passed, _: seen.append(passed)),
+        (180, lambda *_: seen.append(_[0])),
+    ):
+        monkeypatch.setattr(parts.store, "purge", purge)
+        monkeypatch.setattr("executor.supervisor.time.monotonic", lambda passed=passed: now + passed)
+        parts.supervisor._forget_old_jobs()
+    assert seen == [120, 60]
 
 
 @pytest.fixture

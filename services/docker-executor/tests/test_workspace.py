@@ -158,7 +158,9 @@ def test_nothing_is_written_to_a_disk_with_too_little_room(workspace: Workspace,
     assert not workspace.path.exists()
 
 
-def test_an_assessment_has_its_result_where_vuls_looks_and_no_key(workspace: Workspace, settings: Settings) -> None:
+async def test_an_assessment_has_its_result_where_vuls_looks_and_no_key(
+    workspace: Workspace, settings: Settings
+) -> None:
     settings.ssh_key.unlink()
     workspace.prepare(replace(a_job(), kind=Kind.ASSESS), TARGET, '{"serverName":"web-1"}')
     (run,) = workspace.results.iterdir()
@@ -171,4 +173,4 @@ def test_an_assessment_has_its_result_where_vuls_looks_and_no_key(workspace: Wor
         f"results/{run.name}/web-1.json": ("0o600", settings.uid),
         "scan": ("0o700", settings.uid),
     }
-    assert collect(workspace.results, "web-1", 1000) == '{"serverName":"web-1"}'
+    assert await collect(workspace.results, "web-1", 1000) == '{"serverName":"web-1"}'

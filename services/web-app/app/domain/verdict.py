@@ -27,7 +27,7 @@ from app.domain.remedies import (
 )
 from app.domain.severity import Severity
 from app.domain.time_limit import Allowance
-from app.domain.vuls_result import BadResultError, OtherVersionError, VulsResult
+from app.domain.vuls_result import BadResultError, OtherVersionError, VulsResult, public
 
 # Families whose packages `vuls report` v0.40 can match against its database (constant/constant.go).
 SUPPORTED_FAMILIES = frozenset(
@@ -372,7 +372,8 @@ def _why_no_result(scan_exit: int | None, text: str, about: _Subject) -> Reason:
 
 
 def _scan_failed(result: VulsResult, about: _Subject) -> Reason:
-    first_line = result.errors[0].splitlines()[0].rstrip(": ")[:200] if result.errors[0] else "no words"
+    words = result.errors[0].strip().split("\n", 1)[0]
+    first_line = public(words, 200).rstrip(":. ") or "Vuls gave no reason"
     return Reason("scan_failed", f"The scan of {about.host} failed: {first_line}. {about.more}")
 
 

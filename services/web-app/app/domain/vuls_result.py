@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self
 
+from app.domain.run_log import MASK, mask
 from app.domain.severity import Severity, greatest_score, severity_of
 
 DEMO_VERSION = "demo"  # what the local stack's stand-in for `vuls report` calls itself
@@ -19,6 +20,13 @@ TITLE_LENGTH = 300
 NAME_LENGTH = 200  # of a family, a release, a package, a version
 LINK_LENGTH = 500
 _CVE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,63}")  # not only CVE-…: also what vendors call them
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")  # of a terminal (ECMA-48)
+_INTERNAL = re.compile(
+    r"""(?x) [\w.+-]+@[\w.:\[\]-]+  # somebody at a host
+        | \b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b
+        | (?<![\w:])(?:[0-9A-Fa-f]{1,4}:){3,7}:?[0-9A-Fa-f]{0,4} | (?<![\w:])[0-9A-Fa-f:]{0,30}::[0-9A-Fa-f:]{1,39}
+        | (?<![\w/:])~?/(?:[\w.+@-]+/)+[\w.+@-]*"""
+)
 _LINK = re.compile(r"https?://[!-~]+", re.IGNORECASE)
 
 
@@ -133,6 +141,11 @@ def _plain(text: str, length: int) -> str:
     """Return `text` in one line of printable characters. HTML stays as it is: whoever shows it escapes it."""
     printable = "".join(character if character.isprintable() else " " for character in text[:length])
     return " ".join(printable.split())
+
+
+def public(text: str, length: int) -> str:
+    """Return words of Vuls for everybody: plain, without users, addresses, paths and secrets."""
+    return _plain(_INTERNAL.sub(MASK, mask(_ESCAPE.sub("", text))), length)
 
 
 def _text(document: Mapping[str, Any], key: str) -> str:

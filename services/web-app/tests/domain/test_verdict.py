@@ -341,6 +341,30 @@ def test_no_sentence_shows_addresses_users_or_key_paths() -> None:
         assert not any(secret in reason.sentence for secret in ("192.0.2.", "/etc/vuls", "vuls@"))
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("Something odd at vuls@192.0.2.9:22", "Something odd at [masked]"),
+        ("Odd: host 192.0.2.9 port 22", "Odd: host [masked] port 22"),
+        ("Odd: host 2001:db8::7 port 22, ::1, fe80:0:0:1:2:3:4:5", "Odd: host [masked] port 22, [masked], [masked]"),
+        ("Odd: -i /etc/vuls/keys/id_ed25519 -p 22", "Odd: -i [masked] -p 22"),
+        ("Odd: password=hunter2", "Odd: password=[masked]"),
+        ("\x1b[31mOdd\x1b[0m\x00 and\x07\tred", "Odd and red"),
+        ("Odd at 12:30:45 of day 1/2", "Odd at 12:30:45 of day 1/2"),
+        ("\nOdd.\nMore of it", "Odd"),
+        ("x" * 500, "x" * 200),
+        ("", "Vuls gave no reason"),
+        ("\x1b[0m\x00", "Vuls gave no reason"),
+    ],
+)
+def test_words_that_nobody_knows_are_repeated_without_what_is_nobodys_business(words: str, said: str) -> None:
+    reason = judge(1, None, Recording("scan-unreachable").result("down") | {"errors": [words]}, [], host="t1").reason
+    assert reason is not None
+    assert reason.sentence == (
+        f"The scan of t1 failed: {said}. The journal of vuls-executor on the scan host has Vuls' own words."
+    )
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

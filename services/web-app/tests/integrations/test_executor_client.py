@@ -1,12 +1,19 @@
 """The client gets a scan through restarts and busy times, and says plainly when it cannot."""
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import literal, select
+from sqlalchemy.dialects.postgresql import JSONB
 
+from app.db.engine import make_engine
 from app.integrations.executor_client import (
     ExecutorClient,
     ExecutorError,
@@ -18,8 +25,11 @@ from app.integrations.executor_client import (
     UnknownServer,
 )
 from tests.executor_double import API_KEY, Answer, ExecutorDouble, problem
+from tests.services import Database
 from tests.waiting import wait_until
 
+DATA = Path(__file__).parents[4] / "tests" / "data" / "vuls"
+EXECUTOR = Path(__file__).parents[3] / "docker-executor" / "executor"
 REQUEST = {"job_id": "run-15-1", "server": "t1", "scan_type": "fast"}
 
 
@@ -228,3 +238,21 @@ def test_an_executor_that_is_away_cannot_end_a_job(client: ExecutorClient, execu
     executor.stop()
     with pytest.raises(ExecutorUnavailable):
         client.end("run-15-1")
+
+
+HOSTILE = [case for case in json.loads((DATA / "hostile-results.json").read_text()) if case["passes"]]
+
+
+@pytest.mark.parametrize("case", HOSTILE, ids=[case["name"] for case in HOSTILE])
+def test_what_the_executor_lets_pass_can_be_read_and_stored(database: Database, case: dict[str, Any]) -> None:
+    repeated, closed = (case.get(part, "") * case.get("times", 0) for part in ("repeated", "closed"))
+    raw = f'{{"serverName": "t1", "x": {case["before"]}{repeated}{case.get("after", "")}{closed}}}'
+    command = [sys.executable, EXECUTOR / "result_filter.py", "t1", str(1 << 20)]
+    passed = subprocess.run(command, input=raw.encode(), capture_output=True, check=True).stdout
+    job = Job.model_validate_json(b'{"id": "run-1", "state": "done", "result": ' + passed + b"}")
+    engine = make_engine(database.settings("worker"))
+    with engine.connect() as connection:
+        stored = connection.execute(select(literal(job.result, JSONB))).scalar_one()
+    engine.dispose()
+    assert job.result is not None
+    assert stored["x"] == case.get("stored", job.result["x"])
