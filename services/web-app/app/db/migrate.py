@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 _MIGRATION_LOCK = 4712  # two hosts that upgrade at once take turns
 _LOCK_TIMEOUT = 3000  # milliseconds that everybody may have to wait behind a migration that waits itself
+_TURN = 0.5  # seconds between looks whether another host is done
 _PAUSE = 2.0  # seconds for everybody else before it asks again
 _PATIENCE = 600.0  # seconds; a backup holds its locks for long
 
@@ -62,9 +63,9 @@ def upgrade(settings: Settings) -> bool:
         with engine.connect() as connection:
             # Of the session, which ends with this: the lock lasts through all transactions.
             connection.execute(text("SET statement_timeout = 0"))
-            connection.execute(text("SET lock_timeout = 0"))
-            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
             connection.execute(text(f"SET lock_timeout = {_LOCK_TIMEOUT}"))
+            connection.commit()
+            _take_turns(connection)
             before = current_revision(connection)
             connection.commit()
             if before == head_revision():
@@ -75,6 +76,15 @@ def upgrade(settings: Settings) -> bool:
             return True
     finally:
         engine.dispose()
+
+
+def _take_turns(connection: Connection) -> None:
+    """Wait for the upgrade of another host, without a transaction that its migrations might wait for in turn."""
+    mine = text("SELECT pg_try_advisory_lock(:key)")
+    while not connection.execute(mine, {"key": _MIGRATION_LOCK}).scalar_one():
+        connection.rollback()
+        time.sleep(_TURN)
+    connection.commit()
 
 
 def _apply(config: Config, connection: Connection) -> None:
