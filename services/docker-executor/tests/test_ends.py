@@ -94,7 +94,8 @@ SENTENCES = [
     (
         ends.result_invalid("The result is not that of web-3."),
         "result_invalid",
-        f"""The result is not that of web-3. Run {VULS} to bring Vuls again, then press Run to scan again.""",
+        f"""The result is not that of web-3. Press Run to scan again. If it ends the same way, run {VULS} to bring Vuls
+        again, and look at the server itself: one that somebody has taken over may answer anything.""",
     ),
     (
         ends.result_too_large(64 * 1024 * 1024),

@@ -139,7 +139,7 @@ async def test_only_what_the_worker_can_read_is_passed_on(tmp_path: Path, case: 
     if case["passes"]:
         assert await collect(tmp_path, "t1", LIMIT)
         return
-    with pytest.raises(JobFailed, match="Run the scan again") as refused:
+    with pytest.raises(JobFailed, match="Press Run to scan again") as refused:
         await collect(tmp_path, "t1", LIMIT)
     assert refused.value.code == "result_invalid"
 

@@ -16,7 +16,7 @@ from app.domain.severity import Severity
 from app.domain.times import wire_time
 
 FindingState = Literal["open", "new", "reappeared", "severity_changed", "fixed"]
-AnySelect = TypeVar("AnySelect", bound=Select[Any])
+AnySelect = TypeVar("AnySelect", bound=Select[*tuple[Any, ...]])
 _RANKS = {str(severity): rank for rank, severity in enumerate(Severity)}
 
 

@@ -360,9 +360,7 @@ def test_no_sentence_shows_addresses_users_or_key_paths() -> None:
 def test_words_that_nobody_knows_are_repeated_without_what_is_nobodys_business(words: str, said: str) -> None:
     reason = judge(1, None, Recording("scan-unreachable").result("down") | {"errors": [words]}, [], host="t1").reason
     assert reason is not None
-    assert reason.sentence == (
-        f"The scan of t1 failed: {said}. The journal of vuls-executor on the scan host has Vuls' own words."
-    )
+    assert reason.sentence == f"The scan of t1 failed: {said}. The log of the run has Vuls' own words."
 
 
 json_values = st.recursive(

@@ -247,7 +247,7 @@ HOSTILE = [case for case in json.loads((DATA / "hostile-results.json").read_text
 def test_what_the_executor_lets_pass_can_be_read_and_stored(database: Database, case: dict[str, Any]) -> None:
     repeated, closed = (case.get(part, "") * case.get("times", 0) for part in ("repeated", "closed"))
     raw = f'{{"serverName": "t1", "x": {case["before"]}{repeated}{case.get("after", "")}{closed}}}'
-    command = [sys.executable, EXECUTOR / "result_filter.py", "t1", str(1 << 20)]
+    command = [sys.executable, str(EXECUTOR / "result_filter.py"), "t1", str(1 << 20)]
     passed = subprocess.run(command, input=raw.encode(), capture_output=True, check=True).stdout
     job = Job.model_validate_json(b'{"id": "run-1", "state": "done", "result": ' + passed + b"}")
     engine = make_engine(database.settings("worker"))
