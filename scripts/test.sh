@@ -28,6 +28,8 @@ readonly LONG_PARTS=(
     "chaos-long 3600"
     "executor-long 1200"
     "worker-long 1200"
+    "redis-ha 1500"
+    "molecule-ha 3600"
 )
 readonly SERVICES_LABEL=test-run
 readonly LOGS=$LOCAL/log/test
@@ -69,6 +71,7 @@ run_part() {
         python -m tests.perf.fanout --smoke
         ;;
     perf) LABEL="$SERVICES_LABEL" tests/perf/run.sh 7 "$LOGS/performance.md" ;;
+    redis-ha) pytest -q -p no:cacheprovider --durations=5 tests/redis_ha ;;
     molecule-*) molecule test --scenario-name "${1#molecule-}" ;;
     esac
 }
@@ -100,6 +103,7 @@ clean_up() {
     if engine_answers; then
         "$SCRIPTS/test_services.sh" stop --label "$SERVICES_LABEL" || true
         "$SCRIPTS/stack.sh" destroy --label "$SERVICES_LABEL" || true
+        "$SCRIPTS/stack.sh" destroy --label test-redis-ha || true
         "$SCRIPTS/stack.sh" destroy --label molecule || true
     fi
     ((ENGINE_WAS_UP)) || "$SCRIPTS/engine.sh" stop || true
