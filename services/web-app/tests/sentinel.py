@@ -167,7 +167,7 @@ class Sentinels:
 
     def _is_in_step(self, number: int) -> bool:
         with suppress(RedisError), self.redis(number) as client:
-            return client.info("replication").get("master_link_status") == "up"
+            return bool(client.info("replication").get("master_link_status") == "up")
         return False
 
     def state(self, number: int) -> dict[str, Any]:

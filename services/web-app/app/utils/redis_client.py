@@ -10,26 +10,35 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import MasterNotFoundError as AsyncMasterNotFoundError
-from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.asyncio.sentinel import Sentinel as UntypedAsyncSentinel
+from redis.asyncio.sentinel import SentinelConnectionPool as UntypedAsyncPool
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.retry import Retry
-from redis.sentinel import MasterNotFoundError, Sentinel
+from redis.sentinel import MasterNotFoundError
+from redis.sentinel import Sentinel as UntypedSentinel
+from redis.sentinel import SentinelConnectionPool as UntypedPool
 
 from app.config import Settings
 
 Addresses = tuple[tuple[str, int], ...]
+# redis-py has no types for these.
+_Sentinel: Any = UntypedSentinel
+_Pool: Any = UntypedPool
+_AsyncSentinel: Any = UntypedAsyncSentinel
+_AsyncPool: Any = UntypedAsyncPool
 
 
-class OrderlySentinel(Sentinel):
-    """A Sentinel client for threads that leaves no connection behind: a failover seldom finds an old one in order.
+class OrderlySentinel:
+    """What a pool of redis-py asks for the primary; for threads, and without connections that outlive a question.
 
-    redis-py's own moves the Sentinel that answered to the front of a list that threads share, and can lose one thereby.
+    redis-py's own moves the Sentinel that answered to the front of a list that threads share, and can lose one thereby;
+    a connection that it kept is seldom in order when a failover calls for it.
     """
 
     def __init__(self, addresses: Addresses, options: dict[str, Any]) -> None:
-        super().__init__((), sentinel_kwargs=options)
         self._addresses = addresses
+        self._options = options
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
         """Return the primary's address.
@@ -37,7 +46,7 @@ class OrderlySentinel(Sentinel):
         Raises:
             MasterNotFoundError: no Sentinel answers with a primary that it holds for well; the text says what to do.
         """
-        with Sentinel(self._addresses, sentinel_kwargs=self.sentinel_kwargs) as once:
+        with _Sentinel(self._addresses, sentinel_kwargs=self._options) as once:
             try:
                 found: tuple[str, int] = once.discover_master(service_name)
             except MasterNotFoundError as error:
@@ -46,16 +55,16 @@ class OrderlySentinel(Sentinel):
         return found
 
 
-class OrderlyAsyncSentinel(AsyncSentinel):
+class OrderlyAsyncSentinel:
     """The asyncio twin of `OrderlySentinel`."""
 
     def __init__(self, addresses: Addresses, options: dict[str, Any]) -> None:
-        super().__init__((), sentinel_kwargs=options)
         self._addresses = addresses
+        self._options = options
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """Return the primary's address; see `OrderlySentinel.discover_master`."""
-        async with AsyncSentinel(self._addresses, sentinel_kwargs=self.sentinel_kwargs) as once:
+        async with _AsyncSentinel(self._addresses, sentinel_kwargs=self._options) as once:
             try:
                 found: tuple[str, int] = await once.discover_master(service_name)
             except AsyncMasterNotFoundError as error:
@@ -74,8 +83,7 @@ def make_redis(settings: Settings, timeout: float = 1.0) -> Redis:
         return Redis.from_url(settings.redis_url, **options)
     asking = sentinel_options(settings, timeout) | {"retry": Retry(NoBackoff(), 0)}
     sentinel = OrderlySentinel(settings.redis_sentinel_addresses, asking)
-    client: Redis = sentinel.master_for(settings.redis_sentinel_primary, **options, **_who(settings))
-    return client
+    return Redis.from_pool(_Pool(settings.redis_sentinel_primary, sentinel, **options, **_who(settings)))
 
 
 def make_async_redis(settings: Settings, timeout: float = 5.0) -> AsyncRedis:
@@ -85,8 +93,7 @@ def make_async_redis(settings: Settings, timeout: float = 5.0) -> AsyncRedis:
         return AsyncRedis.from_url(settings.redis_url, **options)
     asking = sentinel_options(settings, timeout) | {"retry": AsyncRetry(NoBackoff(), 0)}
     sentinel = OrderlyAsyncSentinel(settings.redis_sentinel_addresses, asking)
-    client: AsyncRedis = sentinel.master_for(settings.redis_sentinel_primary, **options, **_who(settings))
-    return client
+    return AsyncRedis.from_pool(_AsyncPool(settings.redis_sentinel_primary, sentinel, **options, **_who(settings)))
 
 
 def connection_options(settings: Settings, timeout: float) -> dict[str, Any]:

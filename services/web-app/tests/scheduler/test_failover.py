@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from redis import Redis, RedisError
@@ -23,6 +24,9 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
+# The worker lives on in all of these tests, so its lease must not end on a busy machine.
+PATIENT: dict[str, Any] = {"lease_seconds": 60, "heartbeat_seconds": 5}
+
 
 @pytest.fixture
 def sentinels() -> Iterator[Sentinels]:
@@ -41,11 +45,9 @@ def worker(database: Database, sentinels: Sentinels, executor: ExecutorDouble) -
             **sentinels.settings,
             executor_socket=str(executor.socket_path),
             executor_api_key=API_KEY,
-            lease_seconds=2,
-            heartbeat_seconds=0.5,
+            **PATIENT,
         )
         workers.append(Worker(executor.socket_path.parent / "worker.log", environment))
-        workers[-1].wait_until_ready()
         return workers[-1]
 
     yield start
@@ -66,7 +68,7 @@ def test_jobs_outlive_the_primary_they_wait_in(
     worker: Callable[[], Worker],
 ) -> None:
     web = sessions_as("web")
-    with scheduling(scheduler_settings(**sentinels.settings, lease_seconds=2)):
+    with scheduling(scheduler_settings(**sentinels.settings, **PATIENT)):
         for host in ("vuls-target-1", "vuls-target-2"):
             queue_run(web, host)
         first = sentinels.primary()
@@ -74,7 +76,8 @@ def test_jobs_outlive_the_primary_they_wait_in(
         sentinels.signal(f"redis-{first}", signal.SIGKILL)
         sentinels.wait_for_another(first)
         process = worker()
-        wait_until(lambda: told(web).count("success") == 2, 60, f"both scans: {process.log[-2000:]}")
+        process.wait_until_ready()
+        wait_until(lambda: told(web).count("success") == 2, 120, f"both scans: {process.log[-2000:]}")
         # What was primary comes back as a replica, and a worker that is connected goes along with the next failover.
         sentinels.start_redis(first)
         sentinels.wait_for_role(first, "slave")
@@ -82,13 +85,12 @@ def test_jobs_outlive_the_primary_they_wait_in(
         sentinels.signal(f"redis-{second}", signal.SIGSTOP)
         queue_run(web, "vuls-target-3")
         began = time.monotonic()
-        wait_until(lambda: told(web).count("success") == 3, 90, f"the third scan: {process.log[-2000:]}")
-        assert time.monotonic() - began < 60
+        wait_until(lambda: told(web).count("success") == 3, 120, f"the third scan: {process.log[-2000:]}")
+        assert time.monotonic() - began < 100
         sentinels.signal(f"redis-{second}", signal.SIGCONT)
         sentinels.wait_for_role(second, "slave")
     assert len(executor.jobs) == 3
     assert told(web).count("failed") == 0
-    assert "no Sentinel names a primary" in process.log
     for secret in (PASSWORD, SENTINEL_PASSWORD, API_KEY):
         assert secret not in process.log
 
@@ -103,7 +105,7 @@ def test_without_a_quorum_everything_waits_and_says_why(
 ) -> None:
     assert executor
     web = sessions_as("web")
-    settings = scheduler_settings(**sentinels.settings, lease_seconds=2)
+    settings = scheduler_settings(**sentinels.settings, **PATIENT)
     primary = sentinels.primary()
     for name in ("sentinel-1", "sentinel-2", f"redis-{primary}"):
         sentinels.signal(name, signal.SIGKILL)
@@ -113,10 +115,11 @@ def test_without_a_quorum_everything_waits_and_says_why(
         assert Publisher(settings).publish(EVENT) is False
         assert "no Sentinel names a primary" in caplog.text
         assert told(web) == ["queued"]
+        process = worker()
+        wait_until(lambda: "no Sentinel names a primary" in process.log, 90, "the worker's word")
         for number in (1, 2):
             sentinels.start_sentinel(number)
-        worker()
-        wait_until(lambda: told(web)[-1:] == ["success"], 90, "the scan, once there is a quorum again")
+        wait_until(lambda: told(web)[-1:] == ["success"], 120, "the scan, once there is a quorum again")
 
 
 async def test_a_wrong_password_of_sentinel_is_named(sentinels: Sentinels, make_settings: SettingsMaker) -> None:
