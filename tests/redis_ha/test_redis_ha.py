@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,13 @@ class Hosts:
     def primary(self, asked: str) -> str:
         """Return the host that the Sentinel of `asked` names."""
         return self.sentinel(asked, "GET-MASTER-ADDR-BY-NAME", "vuls").partition("\n")[0]
+
+    def is_primary(self, host: str) -> bool:
+        """Whether the Sentinel of the one that never becomes primary names this host."""
+        return self.primary("redis-ha-3") == host
+
+    def answers(self, host: str) -> bool:
+        return "role:" in self.cli(host, "INFO", "replication")
 
     def is_in_step(self, host: str) -> bool:
         return "master_link_status:up" in self.cli(host, "INFO", "replication")
@@ -225,16 +233,16 @@ def test_clients_follow_a_failover_and_the_old_primary_comes_back_as_a_replica(
     for _ in range(FAILOVERS):
         old = hosts.primary("redis-ha-3")
         new = "redis-ha-2" if old == "redis-ha-1" else "redis-ha-1"
-        eventually(lambda new=new: hosts.is_in_step(new), 60, f"{new} in step")
+        eventually(partial(hosts.is_in_step, new), 60, f"{new} in step")
         lost = time.time()
         lose(old, how)
         try:
-            eventually(lambda new=new: hosts.primary("redis-ha-3") == new, 60, f"{new} as the primary")
+            eventually(partial(hosts.is_primary, new), 60, f"{new} as the primary")
             taken.append(traffic.wait_for("published", lost + 1.5, 60) - lost)
             heard.append(traffic.wait_for("heard", lost + 1.5, 60) - lost)
         finally:
             bring_back(old, how)
-        eventually(lambda old=old: hosts.is_in_step(old), 60, f"{old} as a replica")
+        eventually(partial(hosts.is_in_step, old), 60, f"{old} as a replica")
         assert hosts.primary("redis-ha-3") == new
     with capsys.disabled():
         for name, values in (("publishing works", taken), ("messages arrive", heard)):
@@ -256,7 +264,7 @@ def test_a_run_after_a_failover_changes_and_undoes_nothing(hosts: Hosts) -> None
     # A restart asks the Sentinels too: nothing on the host itself says who is primary.
     for host in ("redis-ha-1", "redis-ha-2"):
         run("docker", "exec", host, "systemctl", "restart", "redis-sentinel", "redis-server")
-        eventually(lambda host=host: "role:" in hosts.cli(host, "INFO", "replication"), 30, f"{host} up")
+        eventually(partial(hosts.answers, host), 30, f"{host} up")
     assert "role:master" in hosts.cli("redis-ha-2", "INFO", "replication")
     eventually(lambda: hosts.is_in_step("redis-ha-1"), 30, "redis-ha-1 in step")
     assert {hosts.primary(host) for host in HOSTS} == {"redis-ha-2"}

@@ -198,7 +198,7 @@ class Sentinels:
 
     def wait_for_role(self, number: int, role: str) -> None:
         """Wait until that Redis has the role."""
-        wait_until(lambda: self.role(number) == role, 40, f"redis-{number} as {role}")
+        wait_until(lambda: self.role(number) == role, 90, f"redis-{number} as {role}")
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to `redis-N` or `sentinel-N`."""
