@@ -48,6 +48,18 @@ def test_times_and_limits_that_cannot_work_are_refused(
         Settings()
 
 
+def test_sentinels_are_a_list_of_hosts_with_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VULS_REDIS_SENTINELS", "redis-1:26379, [fd00::2]:26380,")
+    assert Settings().redis_sentinel_addresses == (("redis-1", 26379), ("fd00::2", 26380))
+
+
+@pytest.mark.parametrize("value", ["redis-1", "redis-1:", "redis://redis-1:26379", "a:26379;b:26379", "a:b"])
+def test_a_sentinel_without_a_port_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("VULS_REDIS_SENTINELS", value)
+    with pytest.raises(ValueError, match="write redis_sentinels like redis-1:26379,redis-2:26379"):
+        Settings()
+
+
 def test_a_lease_is_two_heartbeats_and_limits_of_zones_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VULS_ZONE_LIMITS", '{"dmz": 2}')
     settings = Settings()
