@@ -85,8 +85,8 @@ def image_missing(settings: Settings) -> JobFailed:
 def killed(step: Step, number: int, settings: Settings) -> JobFailed:
     """Somebody else ended the program. Not every engine tells when that was the kernel, for lack of memory."""
     memory = (
-        f" If `journalctl -k` there says out of memory, it needed more than {settings.memory_mib} MiB: raise memory_mib in"
-        f" executor_extra_settings and run {_DEPLOY_EXECUTOR}."
+        f" If `journalctl -k` there says out of memory, it needed more than {settings.memory_mib} MiB: raise memory_mib"
+        f" in executor_extra_settings and run {_DEPLOY_EXECUTOR}."
     )
     text = (
         f"The {step} was ended by signal {number}. `journalctl -u docker -u vuls-executor` on the scan host tells what"

@@ -247,7 +247,7 @@ async def test_the_engine_has_made_what_the_deployment_says_and_no_more(
     assert limits["IpcMode"] in {"private", "none"}
 
 
-# Takes what memory there is, after all but the container's first process and itself were made the kernel's first choice.
+# Takes what memory there is, after all but itself and the container's first process were made the kernel's choice.
 GREEDY = """
 for other in /proc/[0-9]*; do
     [ "$other" = /proc/1 ] || [ "$other" = "/proc/$$" ] || echo 1000 > "$other/oom_score_adj"
