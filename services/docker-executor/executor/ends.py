@@ -1,5 +1,7 @@
 """How jobs end that fail: what happened, and the exact next step. `INVENTORY` stands for the deployment's own."""
 
+import signal
+
 from executor.jobs import Step
 from executor.problems import JobFailed, JobLost
 from executor.settings import Settings
@@ -80,11 +82,15 @@ def image_missing(settings: Settings) -> JobFailed:
     return JobFailed("image_missing", text)
 
 
-def killed(step: Step, signal: int) -> JobFailed:
-    """Somebody else ended the program."""
+def killed(step: Step, number: int, settings: Settings) -> JobFailed:
+    """Somebody else ended the program. Not every engine tells when that was the kernel, for lack of memory."""
+    memory = (
+        f" If `journalctl -k` there says out of memory, it needed more than {settings.memory_mib} MiB: raise memory_mib"
+        f" in executor_extra_settings and run {_DEPLOY_EXECUTOR}."
+    )
     text = (
-        f"The {step} was ended by signal {signal}. `journalctl -u docker -u vuls-executor` on the scan host tells what"
-        f" ended it; {_AGAIN}."
+        f"The {step} was ended by signal {number}. `journalctl -u docker -u vuls-executor` on the scan host tells what"
+        f" ended it.{memory if number == signal.SIGKILL else ''} Then {_AGAIN}."
     )
     return JobFailed("program_killed", text)
 

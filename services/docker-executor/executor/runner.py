@@ -192,7 +192,7 @@ class Runner:
         if seen.exit_code in NOT_RUN_EXITS:
             raise ends.image_unusable(self._settings)
         if seen.exit_code in SIGNAL_EXITS:
-            raise ends.killed(step, seen.exit_code - SIGNAL_EXITS.start + 1)
+            raise ends.killed(step, seen.exit_code - SIGNAL_EXITS.start + 1, self._settings)
 
     def _note(self, step: Step, seen: Observation) -> None:
         phase = phases.phase_of(step, seen.lines) or self.job.phase

@@ -69,10 +69,17 @@ SENTENCES = [
         again.""",
     ),
     (
-        ends.killed(Step.REPORT, 9),
+        ends.killed(Step.REPORT, 15, SETTINGS),
         "program_killed",
-        """The report was ended by signal 9. `journalctl -u docker -u vuls-executor` on the scan host tells what
-        ended it; press Run to scan again.""",
+        """The report was ended by signal 15. `journalctl -u docker -u vuls-executor` on the scan host tells what ended
+        it. Then press Run to scan again.""",
+    ),
+    (
+        ends.killed(Step.SCAN, 9, SETTINGS),
+        "program_killed",
+        f"""The scan was ended by signal 9. `journalctl -u docker -u vuls-executor` on the scan host tells what ended
+        it. If `journalctl -k` there says out of memory, it needed more than 1024 MiB: raise memory_mib in
+        executor_extra_settings and run {EXECUTOR}. Then press Run to scan again.""",
     ),
     (
         ends.engine_away(),

@@ -218,5 +218,5 @@ async def test_a_cancelled_job_leaves_nothing(
         await post(client, path, body)
         await wait_for(client, "run-1", state)
         await client.delete("/jobs/run-1")
-        await wait_for(client, "run-1", "cancelled", seconds=10)
+        await wait_for(client, "run-1", "cancelled", seconds=5)
     await leaves_nothing(engine, executor)

@@ -1,14 +1,16 @@
 """Executor, container and engine are killed at many moments of a real scan: it ends right, once, and leaves nothing.
 
-The moments lie evenly over the time that an undisturbed scan takes, so that every phase has some.
+The moments are phases of the scan, and each kill must have hit something in its phase.
 """
 
 import asyncio
+import json
+import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +28,6 @@ from tests.scene import containers_of, for_host, leaves_nothing
 from tests.targets import SshHost
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
-MOMENTS = 9  # at which each victim is killed
 AWAY = 1.0  # seconds that a killed executor or engine stays away
 
 
@@ -85,80 +86,135 @@ def executor(
         container.remove(force=True)
 
 
-@pytest.fixture(scope="module")
-def usual() -> dict[str, float]:
-    """Keep how long a scan takes that nobody disturbs."""
-    return {}
-
-
 async def the_end(deployment: Deployment) -> dict[str, Any]:
     """Wait for the job's end, however it is."""
     async with deployment.client() as client:
         return await wait_for(client, "run-1", *ENDS, seconds=120)
 
 
-async def ends_told(deployment: Deployment) -> int:
-    """Count the ends in the job's event stream."""
-    async with deployment.client() as client:
-        answer = await client.get("/jobs/run-1/events")
-    return answer.text.count("event: end")
+@asynccontextmanager
+async def following(deployment: Deployment) -> AsyncIterator[list[str]]:
+    """Follow the job's events from now on, as a worker does that comes back whenever the executor is away.
+
+    Yield the ends that were told, each with its state; the stream is listened to a while longer than the first.
+    """
+    ends: list[str] = []
+    connected = asyncio.Event()
+
+    async def listen() -> None:
+        while not ends:
+            with suppress(httpx.TransportError):
+                async with deployment.client() as client, client.stream("GET", "/jobs/run-1/events") as stream:
+                    event = ""
+                    async for line in stream.aiter_lines():
+                        connected.set()
+                        if line.startswith("event: "):
+                            event = line
+                        elif line.startswith("data: ") and event == "event: end":
+                            ends.append(json.loads(line.removeprefix("data: "))["state"])
+            await asyncio.sleep(0.1)
+
+    listening = asyncio.create_task(listen())
+    try:
+        async with asyncio.timeout(20):
+            await connected.wait()
+        yield ends
+        async with asyncio.timeout(20):
+            await listening
+    finally:
+        listening.cancel()
 
 
-def kill_executor(_: OwnEngine, __: docker.DockerClient, deployment: Deployment) -> None:
-    """Kill the executor and start it again."""
+async def ends_stored(deployment: Deployment) -> int:
+    """Count how often the executor's log says that the job came to an end, and how often it moved after that."""
+    moves = re.findall(r"job run-1: (\w+)$", deployment.log.read_text(), re.MULTILINE)
+    first = next(index for index, move in enumerate(moves) if move in ENDS)
+    return len(moves) - first
+
+
+def kill_executor(_: OwnEngine, __: docker.DockerClient, deployment: Deployment) -> bool:
+    """Kill the executor and start it again. Like the other two it returns whether its victim was alive."""
     deployment.stop(signal.SIGKILL)
     time.sleep(AWAY)
     deployment.start()
+    return True
 
 
-def kill_container(_: OwnEngine, client: docker.DockerClient, deployment: Deployment) -> None:
-    """Kill what runs of the job."""
-    for container in containers_of(client, deployment):
-        with suppress(DockerException):  # it is not running, or not any more
-            container.kill()
+def kill_container(_: OwnEngine, client: docker.DockerClient, deployment: Deployment) -> bool:
+    """Kill what runs of the job, as soon as something does; a job that has ended has nothing to kill."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for container in containers_of(client, deployment):
+            with suppress(DockerException):  # it is not running, or not any more
+                container.kill()
+                return True
+        time.sleep(0.02)
+    return False
 
 
-def kill_engine(engine: OwnEngine, _: docker.DockerClient, __: Deployment) -> None:
+def kill_engine(engine: OwnEngine, _: docker.DockerClient, __: Deployment) -> bool:
     """Kill the engine and start it again, whereby it ends what still runs."""
     engine.kill()
     time.sleep(AWAY)
     engine.start()
+    return True
 
 
 VICTIMS = {"executor": kill_executor, "container": kill_container, "engine": kill_engine}
+MOMENTS = (
+    "preparing/preparing",
+    "scanning/starting",
+    "scanning/validating",
+    "scanning/connecting",
+    "scanning/connected",
+    "scanning/detecting_platform",
+    "scanning/collecting_packages",
+    "reporting/loading",
+)
+LATER = ("reporting/matching", "reporting/matched")  # too short to wait for
+SHORT = "scanning/collecting_packages"  # make test has that much time
 
 
 def table() -> Iterator[Any]:
     for name in VICTIMS:
-        for moment in range(MOMENTS):
-            # The scan runs in the middle: make test has that much time.
-            marks = [] if moment == MOMENTS // 2 else [pytest.mark.long]
-            yield pytest.param(name, moment, marks=marks, id=f"{name} {moment + 1} of {MOMENTS}")
+        for moment in MOMENTS:
+            marks = [] if moment == SHORT else [pytest.mark.long]
+            yield pytest.param(name, moment, marks=marks, id=f"{name} in {moment}")
+
+
+@pytest.fixture(scope="module")
+def hit() -> Iterator[dict[str, set[str]]]:
+    """Keep in which states each victim was killed, and fail where the whole table left one out."""
+    made: dict[str, set[str]] = {}
+    yield made
+    if sum(map(len, made.values())) > len(VICTIMS):
+        missed = {name: {"preparing", "scanning", "reporting"} - states for name, states in made.items()}
+        missed["container"].discard("preparing")  # it waits for a container, and that is the scan's
+        assert not any(missed.values()), missed
 
 
 @pytest.mark.parametrize(("victim", "moment"), list(table()))
 async def test_whatever_is_killed_the_scan_ends_right_once_and_leaves_nothing(
     mortal: tuple[OwnEngine, docker.DockerClient],
     executor: Deployment,
-    usual: dict[str, float],
+    hit: dict[str, set[str]],
     victim: str,
-    moment: int,
+    moment: str,
 ) -> None:
     engine, client = mortal
-    if not usual:
-        usual["seconds"] = await undisturbed(executor)
-    began = time.monotonic()
     with watching(client, executor) as watch:
         async with executor.client() as http:
             await submit(http, "run-1")
-            await asyncio.sleep(max(0.0, usual["seconds"] * moment / MOMENTS - (time.monotonic() - began)))
-            phase = await _phase(http)
-        await asyncio.to_thread(VICTIMS[victim], engine, client, executor)
-        job = await the_end(executor)
+            phase = await reached(http, moment)
+        async with following(executor) as ends:
+            assert await asyncio.to_thread(VICTIMS[victim], engine, client, executor), "nothing was killed"
+            job = await the_end(executor)
+    hit.setdefault(victim, set()).add(phase.split("/")[0])
     seen = f"killed in {phase}; {job}"
     assert watch.most <= 1, "two programs of one job ran at the same time"
     assert len(watch.scans) <= 1, "it was scanned twice"
-    assert await ends_told(executor) == 1
+    assert ends == [job["state"]]
+    assert await ends_stored(executor) == 1
     if job["state"] == "done":
         assert (job["scan_exit"], job["report_exit"]) == (0, 0), seen
         assert job["result"]["scannedCves"], seen
@@ -173,15 +229,14 @@ async def test_whatever_is_killed_the_scan_ends_right_once_and_leaves_nothing(
     await leaves_nothing(client, executor, seconds=15)
 
 
-async def undisturbed(deployment: Deployment) -> float:
-    """Return the seconds that a scan takes."""
-    began = time.monotonic()
-    async with deployment.client() as client:
-        await submit(client, "run-0")
-        await wait_for(client, "run-0", "done", seconds=120)
-    return time.monotonic() - began
-
-
-async def _phase(client: httpx.AsyncClient) -> str:
-    job = (await client.get("/jobs/run-1")).json()
-    return f"{job['state']}/{job['phase']}"
+async def reached(client: httpx.AsyncClient, moment: str) -> str:
+    """Wait until the job is in a phase, or just beyond it, as some are short; return where it is."""
+    order = {name: number for number, name in enumerate((*MOMENTS, *LATER))}
+    async with asyncio.timeout(120):
+        while True:
+            job = (await client.get("/jobs/run-1")).json()
+            phase = f"{job['state']}/{job['phase']}"
+            assert job["state"] not in ENDS, f"it ended before {moment}"
+            if order.get(phase, -1) >= order[moment]:
+                return phase
+            await asyncio.sleep(0.02)

@@ -77,3 +77,74 @@ def test_every_answer_is_one_that_the_description_knows(
 
     ask()
     assert "Traceback" not in executor.log.read_text()
+
+
+def of_a_known_server(case: Case[Any]) -> Case[Any]:
+    """Return the case for the one server that the deployment has, with its result where one is given."""
+    if isinstance(case.body, dict) and "server" in case.body:
+        body: dict[str, Any] = {**case.body, "server": "web-1"}
+        if isinstance(body.get("result"), dict):
+            body["result"] = body["result"] | {"serverName": "web-1"}
+        case.body = body
+    return case
+
+
+@pytest.mark.parametrize("label", ["POST /scan", "POST /check", "POST /assess"])
+def test_what_is_accepted_can_be_asked_for_and_ended_as_the_description_says(
+    executor: Deployment, description: BaseSchema, session: requests.Session, label: str
+) -> None:
+    known = calls(description)
+    accepted: set[str] = set()
+
+    @given(case=known[label].as_strategy(GenerationMode.POSITIVE).map(of_a_known_server))
+    @hypothesis_settings(
+        max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    def ask(case: Case[Any]) -> None:
+        answer = case.call_and_validate(base_url=BASE, session=session, headers=KEY)
+        if answer.status_code not in {200, 202}:
+            return
+        job = answer.json()
+        accepted.add(job["id"])
+        assert isinstance(case.body, dict)
+        assert (job["id"], job["server"]) == (case.body["job_id"], "web-1")
+        for other in ("GET /jobs/{job_id}", "DELETE /jobs/{job_id}", "GET /jobs/{job_id}/events"):
+            about = known[other].Case(path_parameters={"job_id": job["id"]})
+            said = about.call_and_validate(base_url=BASE, session=session, headers=KEY)
+            assert said.status_code in {200, 202}
+
+    ask()
+    assert len(accepted) >= EXAMPLES // 3, "hardly a job got through"
+    assert "Traceback" not in executor.log.read_text()
+
+
+ESCAPES = {
+    "image": "evil",
+    "command": "sh",
+    "entrypoint": "sh",
+    "network": "host",
+    "network_mode": "host",
+    "mounts": "/:/host",
+    "privileged": "true",
+    "user": "0",
+    "server": "web-2",
+    "X-Image": "evil",
+    "X-HTTP-Method-Override": "DELETE",
+    "X-Forwarded-Prefix": "/scan",
+}
+
+
+@pytest.mark.parametrize("path", ["/scan", "/check"])
+def test_nothing_beside_the_body_chooses_anything(session: requests.Session, path: str) -> None:
+    plain, loaded = (
+        session.post(
+            f"{BASE}{path}",
+            json={"job_id": f"{name}-{path[1:]}", "server": "web-1"},
+            headers=KEY | (ESCAPES if name == "loaded" else {}),
+            params=ESCAPES if name == "loaded" else {},
+        )
+        for name in ("plain", "loaded")
+    )
+    assert (plain.status_code, loaded.status_code) == (202, 202)
+    told = ("kind", "server", "scan_type")
+    assert [loaded.json()[name] for name in told] == [plain.json()[name] for name in told]
