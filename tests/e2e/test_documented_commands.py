@@ -50,7 +50,7 @@ class Terminal:
         os.set_blocking(self.master, False)
         self.text = ""
 
-    def expect(self, word: str, timeout: float = 15) -> None:
+    def expect(self, word: str, timeout: float = 60) -> None:
         """Wait until the terminal shows `word`."""
 
         def probe() -> bool:

@@ -288,7 +288,7 @@ class FindingShown(BaseModel):
 class ScanFindingShown(FindingShown):
     """One CVE of a scan, and whether the assessed scan before had it in this way."""
 
-    change: Literal["new", "reappeared", "severity_changed"] | None
+    change: Literal["new", "reappeared", "severity_changed", "fixed"] | None
     severity_before: Literal["critical", "high", "medium", "low", "unknown"] | None
 
 
