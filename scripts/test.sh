@@ -154,6 +154,7 @@ case ${1:-} in
     ;;
 --all)
     ALL=1
+    export VULS_TEST_LONG=1 # end-to-end tests that take too long for make test
     shift
     ;;
 esac
