@@ -1,6 +1,7 @@
 """Settings of every process of this package, read from the environment and from secret files."""
 
 import os
+import re
 from functools import lru_cache
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
@@ -34,7 +35,9 @@ class Settings(BaseSettings):
     zone: str = Field(default="default", pattern=names.ZONE)
     release_id: str = "development"
 
-    database_host: str = "localhost"
+    database_host: str = Field(
+        default="localhost", description="or several, with commas: the one of them that takes writes is used"
+    )
     database_port: int = 5432
     database_name: str = "vuls"
     database_user: str = "vuls_web"
@@ -138,6 +141,17 @@ class Settings(BaseSettings):
             return tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
         return value
 
+    @field_validator("database_host")
+    @classmethod
+    def _check_hosts(cls, value: str) -> str:
+        hosts = [host.strip() for host in value.split(",")]
+        if not all(re.fullmatch(names.ADDRESS, host) for host in hosts) or len(set(hosts)) < len(hosts):
+            raise ValueError(
+                f"database_host ({value!r}) must name one host, or several different ones with a comma between them."
+                " libpq would take an empty name for a Unix socket."
+            )
+        return ",".join(hosts)
+
     @model_validator(mode="after")
     def _check_times(self) -> Self:
         if self.lease_seconds <= self.heartbeat_seconds:
@@ -160,15 +174,22 @@ class Settings(BaseSettings):
 
     @property
     def database_url(self) -> str:
-        """SQLAlchemy URL for psycopg, password included. Never log it."""
-        query = f"sslmode={self.database_sslmode}&connect_timeout=5&application_name=vuls-{self.component}"
+        """SQLAlchemy URL for psycopg, password included. Never log it.
+
+        Of several hosts libpq takes the first that accepts writes, so a connection is made to a replica only once that
+        has been promoted. The time limit is for each host.
+        """
+        hosts = self.database_host.split(",")
+        query = (
+            f"host={','.join(hosts)}&port={','.join([str(self.database_port)] * len(hosts))}"
+            f"&target_session_attrs=read-write&sslmode={self.database_sslmode}&connect_timeout=5"
+            f"&application_name=vuls-{self.component}"
+        )
         if self.database_ca:
             query += f"&sslrootcert={quote(self.database_ca, safe='')}"
         password = quote(self.database_password.get_secret_value(), safe="")
         credentials = f"{quote(self.database_user, safe='')}:{password}"
-        return (
-            f"postgresql+psycopg://{credentials}@{self.database_host}:{self.database_port}/{self.database_name}?{query}"
-        )
+        return f"postgresql+psycopg://{credentials}@/{self.database_name}?{query}"
 
     @property
     def database_dsn(self) -> str:

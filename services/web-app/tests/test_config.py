@@ -13,7 +13,7 @@ def test_a_secret_comes_from_the_file_of_its_name(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("VULS_DATABASE_HOST", "db")
     settings = Settings()
     assert settings.database_password.get_secret_value() == "s3cr:t/@"
-    assert "s3cr%3At%2F%40@db" in settings.database_url
+    assert "s3cr%3At%2F%40@/vuls?host=db&" in settings.database_url
     assert "s3cr" not in repr(settings)
 
 
@@ -29,9 +29,19 @@ def test_a_zone_that_cannot_be_one_is_refused(monkeypatch: pytest.MonkeyPatch, z
         Settings()
 
 
+def test_each_of_several_hosts_has_the_port_and_the_one_that_takes_writes_is_asked_for() -> None:
+    settings = Settings(database_host="db-1, db-2", database_port=5433)
+    assert settings.database_host == "db-1,db-2"
+    assert "host=db-1,db-2&port=5433,5433&target_session_attrs=read-write&" in settings.database_dsn
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
+        ({"DATABASE_HOST": "db-1,"}, "must name one host, or several different ones"),
+        ({"DATABASE_HOST": "db-1,db-1"}, "must name one host, or several different ones"),
+        ({"DATABASE_HOST": "db-1&sslmode=disable"}, "must name one host, or several different ones"),
+        ({"DATABASE_HOST": ""}, "must name one host, or several different ones"),
         ({"HEARTBEAT_SECONDS": "10", "LEASE_SECONDS": "10"}, r"lease_seconds \(10\) must be above heartbeat_seconds"),
         ({"SCAN_DEADLINE": "14400"}, r"scan_deadline \(14400\) must be below visibility_timeout \(14400\)"),
         ({"ZONE_LIMITS": '{"dmz": 0}'}, "zone_limits"),

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.config import Settings
+from app.db import timeline
 
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _SESSION_SETTINGS = (
@@ -60,6 +61,7 @@ def _compare_epoch(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN
 def make_engine(settings: Settings, *, compare_epoch: bool = True) -> Engine:
     """Return an engine for threads. `compare_epoch=False` is for a database that has no tables yet."""
     engine = create_engine(settings.database_url, **_options(settings))
+    timeline.watch(engine)
     if compare_epoch:
         event.listen(engine, "connect", _compare_epoch)
     return engine
@@ -68,6 +70,7 @@ def make_engine(settings: Settings, *, compare_epoch: bool = True) -> Engine:
 def make_async_engine(settings: Settings) -> AsyncEngine:
     """Return an engine for an event loop."""
     engine = create_async_engine(settings.database_url, **_options(settings))
+    timeline.watch(engine.sync_engine)
     event.listen(engine.sync_engine, "connect", _compare_epoch)
     return engine
 
