@@ -1,16 +1,19 @@
 """Brings the schema up to the release's: `vulsctl db upgrade`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
 from app.config import Settings
 from app.db.engine import make_engine
 
+EXPAND, CONTRACT = KINDS = ("expand", "contract")
 _MIGRATION_LOCK = 4712  # two hosts that upgrade at once take turns
 
 
@@ -37,8 +40,53 @@ def current_revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def upgrade(settings: Settings) -> bool:
-    """Apply all missing migrations in one transaction and tell whether there were any.
+@dataclass(frozen=True)
+class Upgrade:
+    """What an upgrade did. `waiting` are the contract migrations (and what follows them) that it left for later.
+
+    `ahead`: the database was brought further by a newer release than this one, so there was nothing to do.
+    """
+
+    changed: bool
+    revision: str
+    waiting: tuple[str, ...] = ()
+    ahead: bool = False
+
+
+def kind_of(script: Script) -> str:
+    """Return `expand` or `contract`, as a migration says of itself.
+
+    The release before goes on well after one that expands: nothing that it uses is gone or means something else. One
+    that contracts takes away what only older releases use.
+
+    Raises:
+        RuntimeError: it says neither.
+    """
+    kind = getattr(script.module, "kind", None)
+    if kind not in KINDS:
+        raise RuntimeError(f"migration {script.revision} does not say whether it is {' or '.join(KINDS)}")
+    return str(kind)
+
+
+def plan(current: str | None, *, contract: bool) -> tuple[list[str], list[str]]:
+    """Return which revisions to apply now behind `current`, and which wait, both in order.
+
+    Without `contract` everything from the first migration that contracts waits. A database without tables has no older
+    release that could miss anything.
+    """
+    scripts = ScriptDirectory.from_config(alembic_config())
+    missing = [script for script in scripts.iterate_revisions("head", current or "base") if script.revision != current]
+    missing.reverse()
+    until = len(missing)
+    if current is not None and not contract:
+        kinds = [kind_of(script) for script in missing]
+        until = kinds.index(CONTRACT) if CONTRACT in kinds else until
+    names = [script.revision for script in missing]
+    return names[:until], names[until:]
+
+
+def upgrade(settings: Settings, *, contract: bool = False) -> Upgrade:
+    """Apply the missing migrations in one transaction, those that contract (and later ones) only with `contract`.
 
     `settings` must name the owner of the schema; other roles may not change it.
     """
@@ -47,12 +95,21 @@ def upgrade(settings: Settings) -> bool:
         with engine.begin() as connection:
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-            before = current_revision(connection)
-            if before == head_revision():
-                return False
-            config = alembic_config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            return True
+            current = current_revision(connection)
+            if current is not None and not _is_known(current):
+                return Upgrade(changed=False, revision=current, ahead=True)
+            now, later = plan(current, contract=contract)
+            if now:
+                config = alembic_config()
+                config.attributes["connection"] = connection
+                command.upgrade(config, now[-1])
+            return Upgrade(changed=bool(now), revision=now[-1] if now else str(current), waiting=tuple(later))
     finally:
         engine.dispose()
+
+
+def _is_known(revision: str) -> bool:
+    try:
+        return ScriptDirectory.from_config(alembic_config()).get_revision(revision) is not None
+    except CommandError:
+        return False
