@@ -28,6 +28,7 @@ readonly LONG_PARTS=(
     "chaos-long 3600"
     "executor-long 1200"
     "worker-long 1200"
+    "molecule-upgrade 3600"
 )
 readonly SERVICES_LABEL=test-run
 readonly LOGS=$LOCAL/log/test
