@@ -17,7 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -98,7 +98,7 @@ class Traffic:
                 answer = await admin.post("/api/users", json={"name": name, "password": password, "role": "admin"})
                 user = answer.raise_for_status().json()["id"]
                 stack.push_async_callback(admin.delete, f"/api/users/{user}")
-                found.append(await stack.enter_async_context(await self.sign_in(name, password)))
+                found.append(await stack.enter_async_context(aclosing(await self.sign_in(name, password))))
             yield found
 
     def visitors(self, people: list[httpx.AsyncClient], cursor: str) -> list[Visitor]:
@@ -127,7 +127,7 @@ class Traffic:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.over.set)
         password = self.options.password_file.read_text().strip()
-        async with await self.sign_in(self.options.user, password) as admin, self.people(admin) as people:
+        async with aclosing(await self.sign_in(self.options.user, password)) as admin, self.people(admin) as people:
             cursor = (await admin.get("/api/notifications")).raise_for_status().json()["next"]
             visitors = self.visitors(people, cursor)
             async with crowd.following(visitors):
