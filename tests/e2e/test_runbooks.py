@@ -9,6 +9,15 @@ import pytest
 from . import stack
 
 PAGES = stack.ROOT / "docs/operations"
+RUN_AS_WRITTEN = [
+    "users.md",
+    "a-scan-fails.md",
+    "no-toasts.md",
+    "maintenance.md",
+    "maintenance-page.md",
+    "certificates.md",
+    "firewall.md",
+]
 USER, GROUP, PASSWORD = "ada", "team-a", stack.LOCAL / "ada-password"
 
 
@@ -29,7 +38,9 @@ def nothing_left_of_ada(admin: httpx.Client) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("nothing_left_of_ada")
-@pytest.mark.parametrize("page", ["users.md", "a-scan-fails.md", "no-toasts.md", "maintenance.md"])
+@pytest.mark.parametrize(
+    "page", ["users.md", "a-scan-fails.md", "no-toasts.md", "maintenance.md", "maintenance-page.md", "certificates.md"]
+)
 def test_the_commands_of_a_page_work_one_after_the_other(page: str) -> None:
     todo = commands(PAGES / page)
     assert todo
