@@ -28,6 +28,7 @@ readonly LONG_PARTS=(
     "chaos-long 3600"
     "executor-long 1200"
     "worker-long 1200"
+    "edge 1800"
 )
 readonly SERVICES_LABEL=test-run
 readonly LOGS=$LOCAL/log/test
@@ -68,6 +69,7 @@ run_part() {
         eval "$services"
         python -m tests.perf.fanout --smoke
         ;;
+    edge) pytest -q -p no:cacheprovider --durations=5 tests/edge ;;
     perf) LABEL="$SERVICES_LABEL" tests/perf/run.sh 7 "$LOGS/performance.md" ;;
     molecule-*) molecule test --scenario-name "${1#molecule-}" ;;
     esac
@@ -101,6 +103,7 @@ clean_up() {
         "$SCRIPTS/test_services.sh" stop --label "$SERVICES_LABEL" || true
         "$SCRIPTS/stack.sh" destroy --label "$SERVICES_LABEL" || true
         "$SCRIPTS/stack.sh" destroy --label molecule || true
+        "$SCRIPTS/stack.sh" destroy --label test-balancers || true
     fi
     ((ENGINE_WAS_UP)) || "$SCRIPTS/engine.sh" stop || true
 }

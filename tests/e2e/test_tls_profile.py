@@ -1,6 +1,7 @@
 """sslyze finds nothing on any TLS port against the profile that is checked in (tests/tls)."""
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -20,7 +21,10 @@ PORTS = [
 ]
 
 
-def scan(host: str, port: int, origin: str, starttls: str | None) -> subprocess.CompletedProcess[str]:
+Scan = subprocess.CompletedProcess[str]
+
+
+def scan(host: str, port: int, origin: str, starttls: str | None) -> Scan:
     """Run sslyze of this machine in the network of a host of the stack."""
     process = stack.must(stack.run("docker", "inspect", "--format", "{{.State.Pid}}", origin)).strip()
     options = ["--custom_tls_config", str(PROFILE), "--certinfo_ca_file", str(stack.CA)]
@@ -28,7 +32,15 @@ def scan(host: str, port: int, origin: str, starttls: str | None) -> subprocess.
         options += ["--starttls", starttls]
     target = f"{host}:{port}{{{stack.address(host)}}}"
     line = ["nsenter", "--target", process, "--net", str(SSLYZE), "-m", "sslyze", *options, target]
-    return stack.run(*line, timeout=240)
+    return stack.run(*line, timeout=400)
+
+
+@pytest.fixture(scope="module")
+def scans() -> dict[tuple[str, int], Scan]:
+    """All at once: most of a scan is waiting."""
+    with ThreadPoolExecutor(len(PORTS)) as pool:
+        running = {entry[:2]: pool.submit(scan, *entry) for entry in PORTS}
+        return {port: future.result() for port, future in running.items()}
 
 
 def test_every_tls_port_is_scanned() -> None:
@@ -40,8 +52,8 @@ def test_every_tls_port_is_scanned() -> None:
             assert address.startswith(("127.", "[::1]")) or (host, int(port)) in scanned, line
 
 
-@pytest.mark.parametrize(("host", "port", "origin", "starttls"), PORTS)
-def test_a_port_holds_to_the_profile(host: str, port: int, origin: str, starttls: str | None) -> None:
-    said = scan(host, port, origin, starttls)
+@pytest.mark.parametrize("port", [entry[:2] for entry in PORTS], ids=lambda port: f"{port[0]}:{port[1]}")
+def test_a_port_holds_to_the_profile(scans: dict[tuple[str, int], Scan], port: tuple[str, int]) -> None:
+    said = scans[port]
     assert said.returncode == 0, said.stdout[-3000:] + said.stderr[-2000:]
     assert "OK - Compliant" in said.stdout, said.stdout[-3000:]
