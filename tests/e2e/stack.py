@@ -86,15 +86,9 @@ def variable(host: str, name: str) -> Any:
     """Return what the inventory says of a host, with everything in it worked out."""
     program = str(ROOT / ".venv/bin/ansible")
     line = [program, "-i", "inventories/local", host, "-m", "ansible.builtin.debug", "-a", f"var={name}"]
-    said = must(
-        run(
-            "env",
-            f"ANSIBLE_CONFIG={ROOT / 'ansible.cfg'}",
-            "ANSIBLE_NOCOLOR=1",
-            "ANSIBLE_CALLBACK_RESULT_FORMAT=json",
-            *line,
-        )
-    )
+    foreign = (f"--unset={setting}" for setting in os.environ if setting.startswith("ANSIBLE_"))
+    own = (f"ANSIBLE_CONFIG={ROOT / 'ansible.cfg'}", "ANSIBLE_NOCOLOR=1", "ANSIBLE_CALLBACK_RESULT_FORMAT=json")
+    said = must(run("env", *foreign, *own, *line))
     return json.loads(said[said.index("{") :])[name]
 
 
