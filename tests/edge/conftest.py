@@ -112,7 +112,7 @@ def pebble(hosts: Balancers) -> Iterator[subprocess.Popen[bytes]]:
                     "-defaultIPv4",
                     hosts.addresses["balancer-2"],
                 ),
-                *("-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "", "-dns01", "127.0.0.1:18053"),
+                *("-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "", "-dnsserver", "127.0.0.1:18053"),
                 *("-management", "127.0.0.1:18055"),
             ],
             stdout=log,

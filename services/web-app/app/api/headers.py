@@ -60,7 +60,9 @@ class EdgeMiddleware:
             await self._app(scope, receive, send_with_headers)
         except Exception:
             # As written: a path may hold line ends. The id is the one in the balancer's log and in the answer.
-            log.exception("A request to %r failed (request %r)", scope["path"], Headers(scope=scope).get("x-request-id"))
+            log.exception(
+                "A request to %r failed (request %r)", scope["path"], Headers(scope=scope).get("x-request-id")
+            )
             if started or scope["type"] != "http":
                 raise
             await problems.internal().response()(scope, receive, send_with_headers)
