@@ -2,7 +2,7 @@
 # make test: everything that must hold, part by part, each with a time budget; prints a table, the slowest parts,
 # and, last, why parts failed.
 # Usage: test.sh [--all] [PART...]     (test.sh --list names them; each part's output stays in .local/log/test/)
-# --all adds the parts that are too long for make test.
+# --all adds the parts and the end-to-end tests that are too long for make test.
 # Refuses to start over the local stack. Whatever happens, it removes what it created, by label, and stops the
 # engine if it started it.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
