@@ -91,9 +91,12 @@ def create_app(parts: Parts, api_key: bytes) -> ASGIApp:
     app.state.parts = parts
     max_result = parts.settings.result_limit + MAX_BODY
     problems.install(app)
-    app.post("/scan", status_code=202, response_model=JobView)(scan)
-    app.post("/check", status_code=202, response_model=JobView)(check)
-    app.post("/assess", status_code=202, response_model=JobView, max_body_size=max_result)(assess)
+    again: dict[int | str, dict[str, Any]] = {
+        200: {"model": JobView, "description": "The job that has this id and body already"}
+    }
+    app.post("/scan", status_code=202, response_model=JobView, responses=again)(scan)
+    app.post("/check", status_code=202, response_model=JobView, responses=again)(check)
+    app.post("/assess", status_code=202, response_model=JobView, responses=again, max_body_size=max_result)(assess)
     app.get("/jobs/{job_id}", response_model=JobView)(read_job)
     app.get("/jobs/{job_id}/events", response_class=EventSourceResponse)(events)
     app.delete("/jobs/{job_id}", status_code=202, response_model=JobView)(cancel)

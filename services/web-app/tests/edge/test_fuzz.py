@@ -134,6 +134,9 @@ class Target:
 
 
 def _note(outcome: Outcome, opcode: int, payload: bytes) -> None:
+    # A server may still answer pings until it has the client's own close (RFC 6455, 5.5.2); nothing else follows.
+    if outcome.close is not None and opcode == Op.PONG:
+        return
     assert outcome.close is None, f"a frame came after the close: {opcode} {payload!r}"
     match opcode:
         case Op.CLOSE:
