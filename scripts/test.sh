@@ -29,6 +29,8 @@ readonly LONG_PARTS=(
     "executor-long 1200"
     "worker-long 1200"
     "molecule-single 1800"
+    "redis-ha 1500"
+    "molecule-ha 3600"
 )
 readonly SERVICES_LABEL=test-run
 readonly LOGS=$LOCAL/log/test
@@ -70,6 +72,7 @@ run_part() {
         python -m tests.perf.fanout --smoke
         ;;
     perf) LABEL="$SERVICES_LABEL" tests/perf/run.sh 7 "$LOGS/performance.md" ;;
+    redis-ha) pytest -q -p no:cacheprovider --durations=5 tests/redis_ha ;;
     molecule-*) molecule test --scenario-name "${1#molecule-}" ;;
     esac
 }
@@ -101,6 +104,7 @@ clean_up() {
     if engine_answers; then
         "$SCRIPTS/test_services.sh" stop --label "$SERVICES_LABEL" || true
         "$SCRIPTS/stack.sh" destroy --label "$SERVICES_LABEL" || true
+        "$SCRIPTS/stack.sh" destroy --label test-redis-ha || true
         "$SCRIPTS/stack.sh" destroy --label molecule || true
         "$SCRIPTS/stack.sh" destroy --label test-single || true
         "$SCRIPTS/stack.sh" destroy --label test-preflight || true

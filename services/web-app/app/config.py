@@ -1,6 +1,7 @@
 """Settings of every process of this package, read from the environment and from secret files."""
 
 import os
+import re
 from functools import lru_cache
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
@@ -34,7 +35,9 @@ class Settings(BaseSettings):
     zone: str = Field(default="default", pattern=names.ZONE)
     release_id: str = "development"
 
-    database_host: str = "localhost"
+    database_host: str = Field(
+        default="localhost", description="or several, with commas: the one of them that takes writes is used"
+    )
     database_port: int = 5432
     database_name: str = "vuls"
     database_user: str = "vuls_web"
@@ -50,6 +53,12 @@ class Settings(BaseSettings):
     redis_tls: bool = True
     redis_ca: str | None = None
     redis_database: int = 0
+    redis_sentinels: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="`host:port` of every Sentinel, which name the primary; none: Redis is `redis_host`"
+    )
+    redis_sentinel_primary: str = Field(default="vuls", description="the name under which Sentinel watches the primary")
+    redis_sentinel_user: str = "client"
+    redis_sentinel_password: SecretStr = SecretStr("")
 
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     http_socket: str = "/run/vuls-web-1/http.sock"
@@ -147,6 +156,34 @@ class Settings(BaseSettings):
             return tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
         return value
 
+    @field_validator("redis_sentinels", mode="before")
+    @classmethod
+    def _split_sentinels(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(address.strip() for address in value.split(",") if address.strip())
+        return value
+
+    @field_validator("redis_sentinels")
+    @classmethod
+    def _check_sentinels(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@;\[\]]+):\d{1,5}", address):
+                raise ValueError(
+                    f"'{address}' is not host:port; write redis_sentinels like redis-1:26379,redis-2:26379"
+                )
+        return addresses
+
+    @field_validator("database_host")
+    @classmethod
+    def _check_hosts(cls, value: str) -> str:
+        hosts = [host.strip() for host in value.split(",")]
+        if not all(re.fullmatch(names.ADDRESS, host) for host in hosts) or len(set(hosts)) < len(hosts):
+            raise ValueError(
+                f"database_host ({value!r}) must name one host, or several different ones with a comma between them."
+                " libpq would take an empty name for a Unix socket."
+            )
+        return ",".join(hosts)
+
     @model_validator(mode="after")
     def _check_times(self) -> Self:
         if self.lease_seconds <= self.heartbeat_seconds:
@@ -164,20 +201,29 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """What may never be shown: the passwords and keys that this process has."""
-        values = (self.executor_api_key, self.database_password, self.redis_password)
+        values = (
+            self.executor_api_key, self.database_password, self.redis_password, self.redis_sentinel_password,
+        )  # fmt: skip
         return tuple(value.get_secret_value() for value in values if value.get_secret_value())
 
     @property
     def database_url(self) -> str:
-        """SQLAlchemy URL for psycopg, password included. Never log it."""
-        query = f"sslmode={self.database_sslmode}&connect_timeout=5&application_name=vuls-{self.component}"
+        """SQLAlchemy URL for psycopg, password included. Never log it.
+
+        Of several hosts libpq takes the first that accepts writes, so a connection is made to a replica only once that
+        has been promoted. The time limit is for each host.
+        """
+        hosts = self.database_host.split(",")
+        query = (
+            f"host={','.join(hosts)}&port={','.join([str(self.database_port)] * len(hosts))}"
+            f"&target_session_attrs=read-write&sslmode={self.database_sslmode}&connect_timeout=5"
+            f"&application_name=vuls-{self.component}"
+        )
         if self.database_ca:
             query += f"&sslrootcert={quote(self.database_ca, safe='')}"
         password = quote(self.database_password.get_secret_value(), safe="")
         credentials = f"{quote(self.database_user, safe='')}:{password}"
-        return (
-            f"postgresql+psycopg://{credentials}@{self.database_host}:{self.database_port}/{self.database_name}?{query}"
-        )
+        return f"postgresql+psycopg://{credentials}@/{self.database_name}?{query}"
 
     @property
     def database_dsn(self) -> str:
@@ -185,8 +231,19 @@ class Settings(BaseSettings):
         return self.database_url.replace("+psycopg", "", 1)
 
     @property
+    def redis_sentinel_addresses(self) -> tuple[tuple[str, int], ...]:
+        """The Sentinels as host and port."""
+        return tuple(
+            (host.strip("[]"), int(port)) for host, _, port in (entry.rpartition(":") for entry in self.redis_sentinels)
+        )
+
+    @property
     def redis_url(self) -> str:
-        """URL for redis-py and kombu, password included. Never log it."""
+        """URL for redis-py and kombu, password included. Never log it.
+
+        It leads to `redis_host`. Where there are Sentinels that may be a replica: `app.utils.redis_client` follows the
+        primary.
+        """
         scheme = "rediss" if self.redis_tls else "redis"
         password = quote(self.redis_password.get_secret_value(), safe="")
         credentials = f"{quote(self.redis_user, safe='')}:{password}"

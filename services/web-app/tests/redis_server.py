@@ -25,17 +25,12 @@ class OwnRedis:
         self._container = None if shutil.which("redis-server") else os.environ.get("VULS_TEST_SERVICES_CONTAINER")
         if self._container is None and not shutil.which("redis-server"):
             pytest.fail("no redis-server here and no VULS_TEST_SERVICES_CONTAINER: scripts/test_services.sh start")
-        self.host = "127.0.0.1" if self._container is None else self._address(self._container)
-        self.port = _free_port()
+        self.host = "127.0.0.1" if self._container is None else address_of(self._container)
+        self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="vuls-test-redis-"))
         self._pidfile = (
             self._folder / "pid" if self._container is None else Path(f"/tmp/redis-{secrets.token_hex(4)}.pid")
         )
-
-    @staticmethod
-    def _address(container: str) -> str:
-        template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        return _output(["docker", "inspect", "--format", template, container])
 
     def _run(self, *command: str) -> str:
         return _output([*([] if self._container is None else ["docker", "exec", self._container]), *command])
@@ -83,7 +78,14 @@ def _output(command: list[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
 
 
-def _free_port() -> int:
+def address_of(container: str) -> str:
+    """Return the address of a container in its network."""
+    template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return _output(["docker", "inspect", "--format", template, container])
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port

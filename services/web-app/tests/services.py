@@ -118,8 +118,9 @@ class Database:
         values = settings.model_dump(exclude_none=True)
         values |= {
             name: getattr(settings, name).get_secret_value()
-            for name in ("database_password", "redis_password", "executor_api_key")
+            for name in ("database_password", "redis_password", "redis_sentinel_password", "executor_api_key")
         }
+        values["redis_sentinels"] = ",".join(settings.redis_sentinels)
         values["allowed_origins"] = ",".join(settings.allowed_origins)
         return {f"VULS_{name.upper()}": str(value) for name, value in values.items()}
 

@@ -13,7 +13,7 @@ def test_a_secret_comes_from_the_file_of_its_name(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("VULS_DATABASE_HOST", "db")
     settings = Settings()
     assert settings.database_password.get_secret_value() == "s3cr:t/@"
-    assert "s3cr%3At%2F%40@db" in settings.database_url
+    assert "s3cr%3At%2F%40@/vuls?host=db&" in settings.database_url
     assert "s3cr" not in repr(settings)
 
 
@@ -29,9 +29,19 @@ def test_a_zone_that_cannot_be_one_is_refused(monkeypatch: pytest.MonkeyPatch, z
         Settings()
 
 
+def test_each_of_several_hosts_has_the_port_and_the_one_that_takes_writes_is_asked_for() -> None:
+    settings = Settings(database_host="db-1, db-2", database_port=5433)
+    assert settings.database_host == "db-1,db-2"
+    assert "host=db-1,db-2&port=5433,5433&target_session_attrs=read-write&" in settings.database_dsn
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
+        ({"DATABASE_HOST": "db-1,"}, "must name one host, or several different ones"),
+        ({"DATABASE_HOST": "db-1,db-1"}, "must name one host, or several different ones"),
+        ({"DATABASE_HOST": "db-1&sslmode=disable"}, "must name one host, or several different ones"),
+        ({"DATABASE_HOST": ""}, "must name one host, or several different ones"),
         ({"HEARTBEAT_SECONDS": "10", "LEASE_SECONDS": "10"}, r"lease_seconds \(10\) must be above heartbeat_seconds"),
         ({"SCAN_DEADLINE": "14400"}, r"scan_deadline \(14400\) must be below visibility_timeout \(14400\)"),
         ({"ZONE_LIMITS": '{"dmz": 0}'}, "zone_limits"),
@@ -45,6 +55,18 @@ def test_times_and_limits_that_cannot_work_are_refused(
     for name, value in values.items():
         monkeypatch.setenv(f"VULS_{name}", value)
     with pytest.raises(ValueError, match=sentence):
+        Settings()
+
+
+def test_sentinels_are_a_list_of_hosts_with_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VULS_REDIS_SENTINELS", "redis-1:26379, [fd00::2]:26380,")
+    assert Settings().redis_sentinel_addresses == (("redis-1", 26379), ("fd00::2", 26380))
+
+
+@pytest.mark.parametrize("value", ["redis-1", "redis-1:", "redis://redis-1:26379", "a:26379;b:26379", "a:b"])
+def test_a_sentinel_without_a_port_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("VULS_REDIS_SENTINELS", value)
+    with pytest.raises(ValueError, match="write redis_sentinels like redis-1:26379,redis-2:26379"):
         Settings()
 
 

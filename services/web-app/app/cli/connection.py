@@ -13,6 +13,11 @@ from app.db.outage import Trouble, trouble
 
 _MISSING = "run `vulsctl db upgrade`; if that has been done, this host's database role may not do it"
 
+_IF_SEVERAL = (
+    ". If the hosts answer and none of them takes writes, the primary is gone: promote the replica"
+    " (playbooks/promote_database.yml)"
+)
+
 
 @contextmanager
 def transaction(if_refused: str = _MISSING) -> Iterator[Session]:
@@ -39,7 +44,8 @@ def explained(if_refused: str = _MISSING) -> Iterator[None]:
             )
         fail(
             f"the database {settings.database_name} on {settings.database_host} does not answer: {_first_line(error)}",
-            "look at `systemctl status postgresql` there, and at VULS_DATABASE_* here",
+            "look at `systemctl status postgresql` there, and at VULS_DATABASE_* here"
+            + _IF_SEVERAL * ("," in settings.database_host),
         )
     except ProgrammingError as error:
         fail(f"the database refuses: {_first_line(error)}", if_refused)

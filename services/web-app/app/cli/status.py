@@ -13,7 +13,7 @@ from app.cli import admin_socket
 from app.cli.output import AsJson, table
 from app.config import Settings, get_settings
 from app.db.engine import make_engine
-from app.utils.redis_client import make_redis
+from app.utils.redis_client import explain, make_redis
 
 Sockets = Annotated[list[str] | None, typer.Option("--socket", help="Admin socket; all of this host without it.")]
 _COLUMNS = ("instance", "ready", "reason", "database", "redis", "feed", "clients", "cursor", "release")
@@ -31,13 +31,14 @@ def status(socket: Sockets = None, as_json: AsJson = False) -> None:
 def _this_host() -> dict[str, Any]:
     """Return what a host without a web instance can say: whether its component reaches its services."""
     settings = get_settings()
-    database, redis = _database(settings), _redis(settings)
+    database, redis_fault = _database(settings), _redis_fault(settings)
     row: dict[str, Any] = dict.fromkeys(_COLUMNS)
     return row | {
         "instance": settings.component,
         "ready": database == "ok",
+        "reason": redis_fault,
         "database": database,
-        "redis": redis,
+        "redis": "away" if redis_fault else "ok",
         "release": settings.release_id,
     }
 
@@ -54,13 +55,14 @@ def _database(settings: Settings) -> str:
     return "ok"
 
 
-def _redis(settings: Settings) -> str:
+def _redis_fault(settings: Settings) -> str | None:
+    """Return what keeps this host from Redis, or None."""
     try:
         with make_redis(settings) as client:
             client.ping()
-    except (RedisError, OSError):
-        return "away"
-    return "ok"
+    except (RedisError, OSError) as error:
+        return explain(error)
+    return None
 
 
 def _ask(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.config import Settings
+from app.db import timeline
 from app.db.outage import READ_ONLY
 
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
@@ -71,6 +72,7 @@ def make_engine(settings: Settings, *, compare_epoch: bool = True) -> Engine:
     """Return an engine for threads. `compare_epoch=False` is for a database that has no tables yet."""
     engine = create_engine(settings.database_url, **_options(settings))
     event.listen(engine, "handle_error", _leave_read_only)
+    timeline.watch(engine)
     if compare_epoch:
         event.listen(engine, "connect", _compare_epoch)
     return engine
@@ -80,6 +82,7 @@ def make_async_engine(settings: Settings) -> AsyncEngine:
     """Return an engine for an event loop."""
     engine = create_async_engine(settings.database_url, **_options(settings))
     event.listen(engine.sync_engine, "handle_error", _leave_read_only)
+    timeline.watch(engine.sync_engine)
     event.listen(engine.sync_engine, "connect", _compare_epoch)
     return engine
 

@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from app.config import Settings
+from app.db import timeline
 from app.db.engine import connect_arguments
 from app.db.events import HEAD, READ, read_rows
 from app.domain.cursor import Cursor
@@ -63,4 +64,11 @@ class LogTail:
             raise
 
     async def _connect(self) -> AsyncConnection[TupleRow]:
-        return await AsyncConnection.connect(self._settings.database_dsn, autocommit=True, **connect_arguments())
+        connection = await AsyncConnection.connect(self._settings.database_dsn, autocommit=True, **connect_arguments())
+        try:
+            cursor = await connection.execute(timeline.WHERE)
+            timeline.check(*await cursor.fetchone() or ("", ""))
+        except BaseException:
+            await asyncio.shield(connection.close())
+            raise
+        return connection

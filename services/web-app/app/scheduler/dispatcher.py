@@ -20,7 +20,7 @@ from app.db.runs import forget_sent, jobs_to_send, mark_sent, mark_unsent
 from app.domain.room import Limits
 from app.tasks.celery_app import SCAN_TASK, scan_queue
 from app.utils.notification_service.publisher import Publisher
-from app.utils.redis_client import make_redis
+from app.utils.redis_client import explain, make_redis
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class RedisWatch:
             self._is_connected = False
             self._connection.disconnect()
             if was_connected:
-                logger.warning("Redis is away (%s): jobs wait in the database", error)
+                logger.warning("Redis is away (%s): jobs wait in the database", explain(error))
             return False, False
         self._is_connected = True
         return True, not was_connected

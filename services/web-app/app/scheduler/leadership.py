@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from app.config import Settings
+from app.db import timeline
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ _SESSION_SETTINGS = (
 
 def make_leader_engine(settings: Settings) -> Engine:
     """Return an engine whose connections are closed, not kept, when given back: a lock must not outlive its use."""
-    return create_engine(
+    engine = create_engine(
         settings.database_url,
         poolclass=NullPool,
         hide_parameters=True,
@@ -53,6 +54,8 @@ def make_leader_engine(settings: Settings) -> Engine:
             "tcp_user_timeout": 3000,
         },
     )
+    timeline.watch(engine)
+    return engine
 
 
 class Leadership:

@@ -8,10 +8,14 @@ from typing import Any
 
 from celery import Celery, signals
 from kombu import Exchange, Queue
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from app.config import Settings, get_settings
 from app.log import configure_logging
+from app.tasks import transport
 from app.tasks.orphans import OrphanWatch
+from app.utils.redis_client import sentinel_options
 
 SCAN_TASK = "app.tasks.scan_tasks.run_vulnerability_scan"
 
@@ -20,6 +24,17 @@ def scan_queue(zone: str) -> Queue:
     """Return the queue of a zone. It hangs on the default exchange, so that no binding is shared between zones."""
     name = f"scan.{zone}"
     return Queue(name, Exchange(""), routing_key=name)
+
+
+def _broker_url(settings: Settings) -> str:
+    """Return where kombu begins: Redis, or every Sentinel with what Redis (not Sentinel) wants to know."""
+    url = settings.redis_url.partition("?")[0]
+    if not settings.redis_sentinels:
+        return url
+    credentials = url.partition("://")[2].rpartition("@")[0]
+    return ";".join(
+        f"sentinel://{credentials}@{address}/{settings.redis_database}" for address in settings.redis_sentinels
+    )
 
 
 def _transport_options(settings: Settings) -> dict[str, Any]:
@@ -39,6 +54,9 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         # Who only sends does not wait for Redis: the scheduler sends the job again later.
         options |= {"socket_connect_timeout": 1, "socket_timeout": 1, "max_retries": 1, "interval_start": 0}
         options |= {"interval_step": 0, "interval_max": 0}
+    if settings.redis_sentinels:
+        options["master_name"] = settings.redis_sentinel_primary
+        options["sentinel_kwargs"] = sentinel_options(settings, 1) | {"retry": Retry(NoBackoff(), 0)}
     return options
 
 
@@ -47,8 +65,8 @@ def make_celery(settings: Settings) -> Celery:
     celery = Celery("vuls", include=["app.tasks.scan_tasks", "app.tasks.scan_host"])
     queue = scan_queue(settings.zone)
     celery.conf.update(
-        broker_url=settings.redis_url.partition("?")[0],
-        broker_transport="app.tasks.transport:Transport",
+        broker_url=_broker_url(settings),
+        broker_transport=None if settings.redis_sentinels else f"{transport.__name__}:Transport",
         broker_transport_options=_transport_options(settings),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,

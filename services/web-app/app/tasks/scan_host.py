@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from app.config import Settings, get_settings
+from app.db import timeline
 from app.db.engine import connect_arguments
 from app.db.scan_hosts import ExecutorState, note_scan_host
 from app.integrations.executor_client import ExecutorClient
@@ -33,6 +34,7 @@ class ScanHostTeller:
         self._engine = create_engine(
             settings.database_url, poolclass=NullPool, hide_parameters=True, connect_args=connect_arguments()
         )
+        timeline.watch(self._engine)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="scan-host", daemon=True)
 

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import random
+import ssl
 import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +22,21 @@ RETURNS = {None, 1000, 1001, 1006, 1012, 4008}  # close codes after which a clie
 BUSY = {0, 502, 503}  # HTTP answers after which it tries again; 0: hung up without one
 
 
-Choose = Callable[[random.Random], Path]
+@dataclass(frozen=True)
+class Remote:
+    """A balancer, reached with TLS."""
+
+    host: str
+    port: int
+    trust: ssl.SSLContext
+
+    @property
+    def name(self) -> str:
+        """Return what a client's history calls it."""
+        return f"{self.host}:{self.port}"
+
+
+Choose = Callable[[random.Random], Path | Remote]
 
 
 class Diary:
@@ -46,6 +62,7 @@ class _Link(asyncio.Protocol):
     def __init__(self, hello: bytes, receive: Callable[[bytes], None]) -> None:
         loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[int] = loop.create_future()  # the status of the HTTP answer
+        self.head = b""  # of the answer
         self.over: asyncio.Future[None] = loop.create_future()
         self.code: int | None = None  # of the server's close
         self.transport: asyncio.Transport | None = None
@@ -62,7 +79,7 @@ class _Link(asyncio.Protocol):
             head, separator, rest = self._buffer.partition(b"\r\n\r\n")
             if not separator:
                 return
-            self._buffer = rest
+            self._buffer, self.head = rest, bytes(head)
             self.opened.set_result(int(head.split(b" ", 2)[1]))
         if self.opened.result() != 101:
             return
@@ -130,11 +147,19 @@ class Follower:
             if self._link is not None:
                 self._link.hang_up()
 
+    def answered(self, head: bytes) -> None:
+        """Take note of the head of a handshake's answer; empty where there was none."""
+
     def stay_away(self) -> None:
         """Be dropped, and come back after a while."""
         if self.connected and self._link is not None:
             self._after = AWAY
             self._link.hang_up(politely=self._random.random() < 0.3)
+
+    def leave(self) -> None:
+        """End this connection, and come back with the cursor as it is now."""
+        if self._link is not None:
+            self._link.hang_up(politely=True)
 
     async def nap(self, seconds: float) -> None:
         """Read nothing for a while."""
@@ -149,20 +174,22 @@ class Follower:
 
     async def _connect(self) -> bool:
         """Connect, and read to the end; False if it never began."""
-        path = self._choose(self._random)
+        address = self._choose(self._random)
+        name = address.name if isinstance(address, Remote) else address.parent.name
         link = _Link(request(self._headers, f"/api/ws?since={self.cursor}"), self._receive)
         self._link = link
         self.arrivals.append(time.monotonic())
         try:
             async with asyncio.timeout(HANDSHAKE):
-                await asyncio.get_running_loop().create_unix_connection(lambda: link, str(path))
+                await _open(address, link)
                 status = await link.opened
         except (OSError, TimeoutError) as error:
-            self._note(f"{path.parent.name}: {type(error).__name__}")
+            self._note(f"{name}: {type(error).__name__}")
             link.hang_up()
             return False
+        self.answered(link.head)
         if status != 101:
-            self._note(f"{path.parent.name}: HTTP {status}")
+            self._note(f"{name}: HTTP {status}")
             if status not in BUSY:
                 self.diary.problems.append(f"the handshake was answered with {status}")
             link.hang_up()
@@ -171,7 +198,7 @@ class Follower:
         self.connects += 1
         await link.over
         self.connected = False
-        self._note(f"{path.parent.name}: closed with {link.code} at {self.cursor}")
+        self._note(f"{name}: closed with {link.code} at {self.cursor}")
         if link.code not in RETURNS:
             self.diary.problems.append(f"closed with {link.code}")
         return True
@@ -186,7 +213,7 @@ class Follower:
 
     def _take(self, message: dict[str, Any]) -> None:
         match message["type"]:
-            case "task_update" | "task_progress" | "digest" | "heartbeat" as kind:
+            case "task_update" | "task_progress" | "findings_changed" | "notice" | "digest" | "heartbeat" as kind:
                 self._move(message["id"], kind, message)
             case "reconnect":
                 self._after = message["data"]["after_ms"] / 1000
@@ -208,6 +235,14 @@ class Follower:
         elif kind == "task_progress":
             self.diary.progress.append(at)
         self.cursor = cursor
+
+
+async def _open(address: Path | Remote, link: _Link) -> None:
+    loop = asyncio.get_running_loop()
+    if isinstance(address, Remote):
+        await loop.create_connection(lambda: link, address.host, address.port, ssl=address.trust)
+    else:
+        await loop.create_unix_connection(lambda: link, str(address))
 
 
 def sequence(cursor: str) -> int:

@@ -1,13 +1,14 @@
 """Compares what a client was told with the event log."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tests.chaos.follower import Diary, Follower
 from tests.services import Database
 
 AROUND = 6  # entries shown on either side of a difference
-_LOG = """
+LOG = """
 SELECT seq, type, host_id, data->>'status', coalesce((data->'result_data'->>'critical')::int, 0)
   FROM event WHERE seq > %s ORDER BY seq
 """
@@ -25,9 +26,14 @@ class Entry:
 
 def read_log(database: Database, after: int) -> list[Entry]:
     """Return the log behind the sequence `after`, in commit order."""
+    return entries(database.execute(LOG, after))
+
+
+def entries(rows: Iterable[Sequence[Any]]) -> list[Entry]:
+    """Return the rows of the statement `LOG`, of a driver or as text, as events."""
     return [
-        Entry(seq, kind, host_id, alone=status == "failed" or critical > 0)
-        for seq, kind, host_id, status, critical in database.execute(_LOG, after)
+        Entry(int(seq), kind, int(host_id) if host_id else None, alone=status == "failed" or int(critical) > 0)
+        for seq, kind, host_id, status, critical in rows
     ]
 
 

@@ -8,12 +8,13 @@ import threading
 class Forwarder:
     """Hands TCP connections on to `(host, port)` until it is cut or frozen."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, at: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self._target = (host, port)
+        self._address = at[0]
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
         self._flows = threading.Event()
-        self.port = 0
+        self.port = at[1]
         self.mend()
 
     def mend(self) -> None:
@@ -21,7 +22,7 @@ class Forwarder:
         self._flows.set()
         if self._listener is not None:
             return
-        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener = socket.create_server((self._address, self.port))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 

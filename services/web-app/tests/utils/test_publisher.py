@@ -2,9 +2,12 @@
 
 import logging
 import socket
+import ssl
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,6 +82,27 @@ def test_a_dead_redis_is_given_up_within_two_seconds(
     assert Publisher(settings).publish(EVENT) is False
     assert time.monotonic() - started < 2
     assert "Could not publish event k3f9-7" in caplog.text
+
+
+@pytest.mark.parametrize("port", ["silent_port", "closed_port"])
+@pytest.mark.parametrize("tls", [False, True])
+def test_dead_sentinels_are_given_up_within_two_seconds(
+    port: str, tls: bool, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    # The one authority of a deployment: to load all those of the system takes a busy machine long.
+    authority = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    authority += ["-subj", "/CN=test", "-keyout", str(tmp_path / "ca.key"), "-out", str(tmp_path / "ca.crt")]
+    subprocess.run(authority, check=True, capture_output=True, timeout=30)
+    sentinels = ",".join(3 * [f"127.0.0.1:{request.getfixturevalue(port)}"])
+    settings = Settings(redis_sentinels=sentinels, redis_tls=tls, redis_ca=str(tmp_path / "ca.crt"))
+    started = time.monotonic()
+    for _ in range(3 * tls):
+        ssl.create_default_context()  # redis-py makes one a connection, which takes a busy machine long
+    own = time.monotonic() - started
+    started = time.monotonic()
+    assert Publisher(settings).publish(EVENT) is False
+    assert time.monotonic() - started < 2 + own
+    assert "Could not publish event k3f9-7 (no Sentinel names a primary" in caplog.text
 
 
 def test_a_publisher_recovers_with_redis(redis_client: Redis, make_settings: Callable[..., Settings]) -> None:

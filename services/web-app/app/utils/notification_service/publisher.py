@@ -10,7 +10,7 @@ from redis import Redis, RedisError
 from app.config import Settings, get_settings
 from app.domain.envelope import TASK_UPDATE, StoredEvent, envelope
 from app.utils.notification_service.channel import NOTIFICATION_CHANNEL
-from app.utils.redis_client import make_redis
+from app.utils.redis_client import explain, make_redis
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,9 @@ class Publisher:
         try:
             self._redis.publish(NOTIFICATION_CHANNEL, orjson.dumps(envelope(event)))
         except (RedisError, OSError, orjson.JSONEncodeError) as error:
-            logger.warning("Could not publish event %s (%s); readers will find it in the log", event.cursor, error)
+            logger.warning(
+                "Could not publish event %s (%s); readers will find it in the log", event.cursor, explain(error)
+            )
             return False
         if event.type == TASK_UPDATE:
             logger.info(

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from app.config import Settings
 from app.utils.notification_service.channel import HEARTBEAT, NOTIFICATION_CHANNEL
-from app.utils.redis_client import make_async_redis
+from app.utils.redis_client import explain, make_async_redis
 
 BEAT = 2.0  # seconds between heartbeats of an instance through the channel
 SILENCE = 5.0  # seconds without any message after which the link is given up
@@ -50,7 +50,7 @@ class NotificationSubscriber:
                 await self._listen()
             except (RedisError, OSError, TimeoutError) as error:
                 if self.connected or attempt == 0:
-                    log.warning("Redis notification subscriber lost its link (%s); trying on", type(error).__name__)
+                    log.warning("Redis notification subscriber lost its link (%s); trying on", explain(error))
                 attempt = 0 if self.connected else attempt + 1
             finally:
                 if self.connected:

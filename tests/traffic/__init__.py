@@ -1,0 +1,1 @@
+"""Traffic for the stories: `python -m tests.traffic`."""
