@@ -45,6 +45,13 @@ def tiers_of(tiers: Mapping[str, Sequence[str]], required: Iterable[str]) -> Ite
             "when one half cannot see the other, neither has a majority and nobody is promoted",
             "use one host (no failover), three or five",
         )
+    if len(tiers.get("backup", [])) > 1:
+        yield finding(
+            "inventory",
+            f"{len(tiers['backup'])} hosts are in the group backup",
+            "there is one repository of backups",
+            "leave one of them in it, better not the primary of the database",
+        )
 
 
 def strangers(tiers: Mapping[str, Sequence[str]], targets: Sequence[str], everyone: Sequence[str]) -> Iterator[Finding]:
