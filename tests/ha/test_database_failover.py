@@ -119,3 +119,8 @@ def test_a_running_old_primary_closes_itself_off_as_soon_as_it_sees_the_new_one(
     )
     promote("vuls-db-2")
     assert [takes_writes(host) for host in HOSTS] == [False, True]
+
+
+def test_the_way_back_is_a_hand_over_too() -> None:
+    promote("vuls-db")
+    assert [takes_writes(host) for host in HOSTS] == [True, False]
