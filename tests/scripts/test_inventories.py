@@ -165,3 +165,39 @@ def test_a_secret_of_ansible_vault_takes_the_place_of_a_file(tmp_path: Path) -> 
     assert value == SECRET
     assert "/s/secrets/database_owner" not in files
     assert "/s/secrets/database_web" in files
+
+
+BACKUPS = "[postgresql_archive_command, postgresql_restore_command, vuls_backup_members, pgbackrest_repository_host]"
+
+
+@pytest.mark.parametrize(("inventory", "host"), [("local", "vuls-db"), ("single", "vuls")])
+def test_without_the_group_backup_nothing_is_archived(tmp_path: Path, inventory: str, host: str) -> None:
+    assert shown(copied(inventory, tmp_path), host, BACKUPS) == ["", "", [], ""]
+
+
+def test_backups_are_made_by_the_host_of_the_group_backup(tmp_path: Path) -> None:
+    archive, back, members, repository = shown(copied("production.example", tmp_path), "db-2", BACKUPS)
+    assert archive == "pgbackrest --stanza=vuls archive-push %p"
+    assert back == 'pgbackrest --stanza=vuls archive-get %f "%p"'
+    assert (members, repository) == (["db-1", "db-2", "backup-1"], "backup-1")
+
+
+def test_the_only_host_of_a_database_may_keep_the_backups_itself(tmp_path: Path) -> None:
+    """Nobody calls it then, so it has no repository host and no certificate for backups."""
+    copy = copied("single", tmp_path)
+    hosts = (copy / "hosts.yml").read_text()
+    (copy / "hosts.yml").write_text(hosts.replace("    redis: {", "    backup: {children: {one_host: }}\n    redis: {"))
+    archive, _, members, repository = shown(copy, "vuls", BACKUPS)
+    assert archive
+    assert (members, repository) == ([], "")
+
+
+def test_nothing_of_ours_connects_to_a_host_of_the_database_that_was_closed_off(tmp_path: Path) -> None:
+    copy = copied("production.example", tmp_path)
+    state = tmp_path / "state"
+    (state / "database-closed-off").mkdir(parents=True)
+    expression = "[web_database_host, scheduler_database_host]"
+    assert shown(copy, "web-1", expression, VULS_STATE_DIR=str(state)) == ["db-1,db-2"] * 2
+    for name in ("db-1", "somebody-else"):
+        (state / "database-closed-off" / name).touch()
+    assert shown(copy, "web-1", expression, VULS_STATE_DIR=str(state)) == ["db-2"] * 2
