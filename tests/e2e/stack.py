@@ -1,7 +1,6 @@
 """The deployed stack as the tests see it: its hosts, its addresses, and how to act on them."""
 
 import hashlib
-import json
 import os
 import ssl
 import subprocess
@@ -154,11 +153,3 @@ def finished(session: httpx.Client, run_id: int, timeout: float = 120) -> dict[s
         return answer if answer["status"] in {"success", "failed", "cancelled"} else None
 
     return wait_until(probe, timeout=timeout, what=f"the end of run {run_id}", interval=0.5)
-
-
-def note(story: str, what: str, seconds: float) -> None:
-    """Keep a measured time in `.local/log/STORY.json`."""
-    path = LOCAL / "log" / f"{story}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | {what: round(seconds, 1)}, indent=1) + "\n")
