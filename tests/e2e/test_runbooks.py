@@ -1,6 +1,6 @@
 """The commands of docs/operations work as they are written, on the stack for which they are written.
 
-Pages that a test of their subject executes are in that test: test_scan_hosts, test_converged, tests/ha.
+Pages that a test of their subject executes are in that test: test_diagnostics, test_scan_hosts, tests/ha and others.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ import pytest
 from tests.runbooks import run_page
 
 from . import stack
+from .conftest import Users
 
 USER, GROUP, PASSWORD = "ada", "team-a", stack.LOCAL / "ada-password"
 DATABASE, SPARE = "/var/lib/vuls-executor/db/vuls.db", "/var/lib/vuls-executor/db/runbook.db"
@@ -41,6 +42,34 @@ def test_a_user_that_was_added_as_the_page_says_may_sign_in_until_disabled() -> 
     with stack.client() as visitor:
         attempt = {"username": USER, "password": PASSWORD.read_text().strip()}
         assert visitor.post("/api/auth/login", json=attempt).status_code == 401
+
+
+@pytest.fixture
+def forgetful(users: Users) -> str:
+    """An administrator who was disabled, made a viewer, and whose password nobody knows."""
+    users.make("e2e-forgetful", "viewer").close()
+    stack.must(stack.on("vuls-web-1", "vulsctl", "user", "disable", "e2e-forgetful"))
+    return "e2e-forgetful"
+
+
+def test_the_administrators_password_is_lost(forgetful: str) -> None:
+    file = stack.LOCAL / f"{forgetful}-password"
+    verbs = ("--name", "enable", "passwd")
+    own = {f"{verb} admin": f"{verb} {forgetful}" for verb in verbs} | {".local/admin-password": f".local/{file.name}"}
+    try:
+        run_page("docs/operations/lost-admin-password.md", replace=own)
+        with stack.sign_in(forgetful, file.read_text().strip()) as session:
+            assert session.get("/api/users").is_success, "only an administrator may"
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def test_the_queue_is_stuck() -> None:
+    run_page("docs/operations/stuck-queue.md")
+
+
+def test_a_disk_is_full() -> None:
+    run_page("docs/operations/disk-full.md")
 
 
 def test_a_scan_fails() -> None:

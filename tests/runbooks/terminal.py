@@ -18,7 +18,7 @@ _FOREIGN = ("ANSIBLE_", "MOLECULE_", "PYTEST_")
 class Terminal:
     """A shell in the checkout, with the environment that docs/operations/README.md prepares.
 
-    What a command exports, the next one has, as in a terminal that stays open.
+    What a command sets, the next one has, as in a terminal that stays open.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Terminal:
             script: It is the text of a file that is run.
 
         """
-        text = '. "$1"; eval "$2"; status=$?; export -p >"$1"; exit "$status"'
+        text = '. "$1"; set -a; eval "$2"; status=$?; export -p >"$1"; exit "$status"'
         if script:
             text = '. "$1"; exec sh -c "$2"'
         done = subprocess.run(
