@@ -85,6 +85,7 @@ def test_what_looks_like_a_secret_is_masked(line: str) -> None:
         "ssl_certificate_key /etc/vuls/pki/web-1.key;",
         "2026-11-29T20:00:01 web-1 gunicorn[7]: password authentication failed for user vuls_web",
         "GET /api/tasks 200",
+        "#log_lock_waits = off  # log lock waits >= deadlock_timeout",
     ],
 )
 def test_what_is_no_secret_stays(line: str) -> None:

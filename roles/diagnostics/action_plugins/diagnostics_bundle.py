@@ -33,7 +33,8 @@ _PATTERNS = tuple(
         # Directives: the name, then words.
         (r"((?:^|\n)[ \t]*(?:masterauth|requirepass|sentinel[ \t]+[\w-]+-pass|auth_pass)[ \t]+)[^\n]*", rf"\1{MASK}"),
         # Redis' users: >password, and #hash of one.
-        (r"(\s)([>#])(?:(?<=>)\S+|(?<=#)[0-9a-f]{64})", rf"\1\2{MASK}"),
+        (r"(?:^|\n)user[ \t][^\n]*", lambda line: re.sub(r"(\s>)\S+", rf"\1{MASK}", line[0])),
+        (r"(\s#)[0-9a-f]{64}", rf"\1{MASK}"),
         # name:password@ in an address.
         (r"(://[^\s:/@]*:)[^\s/@]+@", rf"\1{MASK}@"),
         (r"\b(bearer|basic)[ \t]+[\w.~+/=-]{8,}", rf"\1 {MASK}"),
