@@ -47,9 +47,9 @@ _PATTERNS = tuple(
 def forms(secret: str) -> set[str]:
     """Return how a secret may be written: as it is, escaped, encoded, or hashed as Redis does.
 
-    Of one with several lines each long line counts for itself, since logs cut texts apart.
+    Of one with several lines each line counts for itself, since logs cut texts apart.
     """
-    values = {secret.strip()} | {line.strip() for line in secret.splitlines() if len(line.strip()) >= 20}
+    values = {secret.strip()} | {line.strip() for line in secret.splitlines() if len(line.strip()) >= SHORTEST}
     found = set()
     for value in values:
         raw = value.encode()
