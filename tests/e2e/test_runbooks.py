@@ -15,7 +15,6 @@ from . import stack
 from .conftest import Users
 
 USER, GROUP, PASSWORD = "ada", "team-a", stack.LOCAL / "ada-password"
-DATABASE, SPARE = "/var/lib/vuls-executor/db/vuls.db", "/var/lib/vuls-executor/db/runbook.db"
 
 
 @pytest.fixture
@@ -64,14 +63,6 @@ def test_the_administrators_password_is_lost(forgetful: str) -> None:
         file.unlink(missing_ok=True)
 
 
-def test_the_queue_is_stuck() -> None:
-    run_page("docs/operations/stuck-queue.md")
-
-
-def test_a_disk_is_full() -> None:
-    run_page("docs/operations/disk-full.md")
-
-
 def test_a_scan_fails() -> None:
     run_page("docs/operations/a-scan-fails.md")
 
@@ -97,22 +88,3 @@ def test_monitoring(tmp_path: Path) -> None:
     assert {f'vuls_clients{{number="{number}"}}' for number in (1, 2)} == {
         line.rpartition(" ")[0] for line in collected.read_text().splitlines() if line.startswith("vuls_clients{")
     }
-
-
-@pytest.fixture
-def spare_database() -> Iterator[None]:
-    """The database of the stack once more, as somebody carries a new one to the scan host."""
-    stack.shell("vuls-worker", f"cp {DATABASE} {SPARE}")
-    yield
-    stack.shell("vuls-worker", f"rm -f {SPARE}")
-
-
-@pytest.mark.usefixtures("spare_database")
-def test_the_vulnerability_database() -> None:
-    run_page(
-        "docs/operations/vulnerability-database.md",
-        "Before you start",
-        "Steps: from a file (no network)",
-        "Steps: it does not come",
-        replace={"/path/to/vuls.db": SPARE},
-    )
