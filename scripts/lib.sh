@@ -14,10 +14,8 @@ KEPT_BY_SUDO+=,http_proxy,https_proxy,no_proxy,PIP_INDEX_URL,PIP_CERT,UV_DEFAULT
 # shellcheck disable=SC2034  # read by the scripts that source this file
 readonly ROOT SCRIPTS LOCAL CACHE HTTPS_PORT STACK_LABEL SUITES KEPT_BY_SUDO
 
-# Python keeps what it compiled, outside of the checkout, also where the environment (as images of containers do) tells it
-# not to: Ansible and the services start dozens of processes a minute, and compiling is most of what each would do.
+# Environments are made without bytecode: whoever forbids writing it pays for compiling at each start of a program.
 unset PYTHONDONTWRITEBYTECODE
-export PYTHONPYCACHEPREFIX="${PYTHONPYCACHEPREFIX:-$LOCAL/pycache}"
 
 ME="$(basename "$0" .sh)"
 # One clock for a script and all that it calls, so that the seconds in the output grow.
