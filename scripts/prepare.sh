@@ -68,27 +68,42 @@ uv_path() {
     printf '%s/bin/uv\n' "$directory"
 }
 
-# uv_sync DIRECTORY LOCK: makes DIRECTORY hold exactly what LOCK says (and pip).
-uv_sync() {
-    local uv index
-    uv="$(uv_path)"
+# uv_settings UV: tells uv where this machine's packages come from.
+uv_settings() {
+    local uv="$1" index
     # uv does not read pip's configuration; a machine with an index of its own has it there.
     index="$("${uv%/uv}/pip" config get global.index-url 2>/dev/null || true)"
     index="${PIP_INDEX_URL:-$index}"
     [[ -z $index ]] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"
     [[ -z ${PIP_CERT:-} ]] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"
-    [[ -x $1/bin/pip ]] || python3 -m venv --clear "$1"
-    UV_CACHE_DIR="$CACHE/uv" UV_NATIVE_TLS=1 UV_HTTP_TIMEOUT=180 \
-        "$uv" pip sync --python "$1/bin/python" --require-hashes --no-build "$2"
+    export UV_CACHE_DIR="$CACHE/uv" UV_NATIVE_TLS=1 UV_HTTP_TIMEOUT=180
 }
 
-# environment DIRECTORY LOCK: a virtual environment with exactly the locked packages.
+# uv_sync DIRECTORY LOCK: makes DIRECTORY hold exactly what LOCK says (and pip).
+uv_sync() {
+    local uv
+    uv="$(uv_path)"
+    uv_settings "$uv"
+    [[ -x $1/bin/pip ]] || python3 -m venv --clear "$1"
+    "$uv" pip sync --python "$1/bin/python" --require-hashes --no-build "$2"
+}
+
+# sslyze_sync DIRECTORY LOCK: the same where one package, sslyze, comes as source. It is built by what the lock names.
+sslyze_sync() {
+    local uv
+    uv="$(uv_path)"
+    uv_sync "$1" <(awk '/^[a-z]/ { on = !/^sslyze==/ } on' "$2")
+    "$uv" pip install --python "$1/bin/python" --require-hashes --no-deps --no-build-isolation \
+        --requirement <(awk '/^[a-z]/ { on = /^sslyze==/ } on' "$2")
+}
+
+# environment DIRECTORY LOCK [SYNC]: a virtual environment with exactly the locked packages.
 environment() {
     local directory="$1" lock="$2" wanted
     wanted="$(stamp "$lock")"
     [[ -f $directory/.stamp && $(<"$directory/.stamp") == "$wanted" ]] && return
     rm -f "$directory/.stamp"
-    with_heartbeat "installing ${lock#"$ROOT"/} into ${directory#"$ROOT"/}" uv_sync "$directory" "$lock" ||
+    with_heartbeat "installing ${lock#"$ROOT"/} into ${directory#"$ROOT"/}" "${3:-uv_sync}" "$directory" "$lock" ||
         fail "the packages of ${lock#"$ROOT"/} could not be installed" "${directory#"$ROOT"/} is incomplete" \
             "read the lines above; most often the package index is out of reach"
     printf '%s\n' "$wanted" >"$directory/.stamp"
@@ -167,6 +182,7 @@ if ((TESTS)); then
     for service in web-app docker-executor; do
         environment "$VENVS/$service" "$ROOT/services/$service/requirements-dev.lock"
     done
+    environment "$VENVS/sslyze" "$ROOT/tests/tls/requirements.lock" sslyze_sync
     javascript_tools
     registry_program
 fi

@@ -1,6 +1,7 @@
 """The deployed stack as the tests see it: its hosts, its addresses, and how to act on them."""
 
 import hashlib
+import json
 import os
 import ssl
 import subprocess
@@ -79,6 +80,22 @@ def wait_until(probe: Callable[[], T | None], *, timeout: float, what: str, inte
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout} s: {what}")
         time.sleep(interval)
+
+
+def variable(host: str, name: str) -> Any:
+    """Return what the inventory says of a host, with everything in it worked out."""
+    program = str(ROOT / ".venv/bin/ansible")
+    line = [program, "-i", "inventories/local", host, "-m", "ansible.builtin.debug", "-a", f"var={name}"]
+    foreign = (f"--unset={setting}" for setting in os.environ if setting.startswith("ANSIBLE_"))
+    own = (f"ANSIBLE_CONFIG={ROOT / 'ansible.cfg'}", "ANSIBLE_NOCOLOR=1", "ANSIBLE_CALLBACK_RESULT_FORMAT=json")
+    said = must(run("env", *foreign, *own, *line))
+    return json.loads(said[said.index("{") :])[name]
+
+
+def address(host: str) -> str:
+    """Return a host's address in the stack's network."""
+    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return must(run("docker", "inspect", "--format", form, host)).strip()
 
 
 def metrics(web: str, number: int) -> str:

@@ -28,6 +28,10 @@ def nothing_left_of_ada(admin: httpx.Client) -> Iterator[None]:
     stack.sql(f"DELETE FROM host_group WHERE name = '{GROUP}'")
 
 
+def test_the_certificate_that_browsers_see() -> None:
+    run_page("docs/operations/certificates.md")
+
+
 @pytest.mark.usefixtures("nothing_left_of_ada")
 def test_users_groups_and_tokens() -> None:
     run_page("docs/operations/users.md")

@@ -28,7 +28,13 @@ EXPECTED_LISTENERS = {
     "vuls-target-1": {22},
     "vuls-target-2": {22},
 }
-TLS_PORTS = [("vuls-lb", 443), ("vuls-web-1", 8441), ("vuls-web-2", 8442), ("vuls-redis", 6379)]
+# Who may call (the firewall lets nobody else through), whom, and on which port.
+TLS_PORTS = [
+    ("vuls-worker", "vuls-lb", 443),
+    ("vuls-lb", "vuls-web-1", 8441),
+    ("vuls-lb", "vuls-web-2", 8442),
+    ("vuls-worker", "vuls-redis", 6379),
+]
 
 
 def redis(host: str, *arguments: str, user: str = "", password: str = "", tls: bool = True) -> str:
@@ -181,11 +187,13 @@ def test_nothing_listens_beyond_its_host_but_the_documented_ports(host: str) -> 
     assert listening == EXPECTED_LISTENERS[host]
 
 
-@pytest.mark.parametrize(("host", "port"), TLS_PORTS)
-def test_a_client_that_trusts_another_ca_refuses_our_servers(host: str, port: int, foreign_ca: Path) -> None:
-    stack.must(stack.run("docker", "cp", str(foreign_ca / "ca.crt"), "vuls-worker:/var/tmp/foreign-ca.crt"))
+@pytest.mark.parametrize(("origin", "host", "port"), TLS_PORTS)
+def test_a_client_that_trusts_another_ca_refuses_our_servers(
+    origin: str, host: str, port: int, foreign_ca: Path
+) -> None:
+    stack.must(stack.run("docker", "cp", str(foreign_ca / "ca.crt"), f"{origin}:/var/tmp/foreign-ca.crt"))
     said = stack.on(
-        "vuls-worker",
+        origin,
         "sh",
         "-c",
         f"echo | openssl s_client -connect {host}:{port} -verify_return_error -CAfile /var/tmp/foreign-ca.crt 2>&1",
@@ -193,7 +201,7 @@ def test_a_client_that_trusts_another_ca_refuses_our_servers(host: str, port: in
     assert "verif" in said.stdout.lower()
     assert said.returncode != 0
     ours = stack.on(
-        "vuls-worker",
+        origin,
         "sh",
         "-c",
         f"echo | openssl s_client -connect {host}:{port} -verify_return_error"
@@ -223,20 +231,29 @@ def health_of_instance(origin: str, host: str, certificate: str) -> str:
 
 @pytest.mark.parametrize("host", stack.WEB_HOSTS)
 def test_a_web_host_answers_balancers_only(host: str, foreign_ca: Path) -> None:
-    """Refused: no certificate, one of another CA, and a server's certificate of our own CA."""
+    """Refused: no certificate, one of another CA, and a server's certificate of our own CA.
+
+    All from the balancer, since the firewall lets nobody else come so far.
+    """
     for name in ("ca.crt", "leaf.key"):
-        stack.must(stack.run("docker", "cp", str(foreign_ca / name), f"vuls-worker:/var/tmp/foreign-{name}"))
+        stack.must(stack.run("docker", "cp", str(foreign_ca / name), f"vuls-lb:/var/tmp/foreign-{name}"))
+    for kind in ("crt", "key"):
+        servers = stack.must(stack.on("vuls-redis", "cat", f"/etc/vuls/pki/vuls-redis.{kind}"))
+        stack.must(stack.on("vuls-lb", "sh", "-c", f"umask 077; cat > /var/tmp/redis.{kind}", stdin=servers))
 
-    def own(name: str) -> str:
-        return f"-cert /etc/vuls/pki/{name}.crt -key /etc/vuls/pki/{name}.key"
+    def given(name: str) -> str:
+        return f"-cert {name}.crt -key {name}.key"
 
-    assert "200 OK" in health_of_instance("vuls-lb", host, own("vuls-lb")), "the balancer itself gets through"
-    for origin, certificate in (
-        ("vuls-worker", ""),
-        ("vuls-worker", "-cert /var/tmp/foreign-ca.crt -key /var/tmp/foreign-leaf.key"),
-        ("vuls-redis", own("vuls-redis")),
-    ):
-        assert "200 OK" not in health_of_instance(origin, host, certificate), certificate
+    try:
+        assert "200 OK" in health_of_instance("vuls-lb", host, given("/etc/vuls/pki/vuls-lb")), "the balancer's own"
+        for certificate in (
+            "",
+            "-cert /var/tmp/foreign-ca.crt -key /var/tmp/foreign-leaf.key",
+            given("/var/tmp/redis"),
+        ):
+            assert "200 OK" not in health_of_instance("vuls-lb", host, certificate), certificate
+    finally:
+        stack.must(stack.on("vuls-lb", "sh", "-c", "rm -f /var/tmp/redis.* /var/tmp/foreign-*"))
 
 
 def test_old_tls_is_refused_at_the_edge() -> None:

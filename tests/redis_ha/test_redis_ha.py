@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.test_sandboxes import LIMIT, exposure
+
 ROOT = Path(__file__).resolve().parents[2]
 LABEL = "test-redis-ha"
 HOSTS = {"redis-ha-1": "bookworm", "redis-ha-2": "bookworm", "redis-ha-3": "trixie"}
@@ -174,6 +176,14 @@ def test_a_second_run_changes_nothing(hosts: Hosts) -> None:
     for host in HOSTS:
         assert hosts.primary(host) == "redis-ha-1"
     assert hosts.play()["changed"] == 0, hosts.last
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("unit", ["redis-server", "redis-sentinel"])
+def test_both_are_shut_in(hosts: Hosts, host: str, unit: str) -> None:
+    assert hosts.answers(host)
+    level, why = exposure(host, unit)
+    assert level <= LIMIT, f"{level}\n{why}"
 
 
 def test_replicas_and_sentinels_go_by_their_names(hosts: Hosts) -> None:

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import problems
@@ -59,7 +59,10 @@ class EdgeMiddleware:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception:
-            log.exception("A request to %r failed", scope["path"])  # as written: a path may hold line ends
+            # As written: a path may hold line ends. The id is the one in the balancer's log and in the answer.
+            log.exception(
+                "A request to %r failed (request %r)", scope["path"], Headers(scope=scope).get("x-request-id")
+            )
             if started or scope["type"] != "http":
                 raise
             await problems.internal().response()(scope, receive, send_with_headers)

@@ -21,7 +21,7 @@ async def answer_to(error: Exception) -> httpx.Response:
         raise error
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-        return await client.get("/x")
+        return await client.get("/x", headers={"X-Request-ID": "from-the-balancer"})
 
 
 @pytest.mark.parametrize(
@@ -45,4 +45,5 @@ async def test_a_fault_of_ours_is_a_500_with_its_reason_in_the_log_only(
     answer = await answer_to(error)
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert type(error).__name__ in caplog.text
+    assert "'from-the-balancer'" in caplog.text
     assert type(error).__name__ not in answer.text
