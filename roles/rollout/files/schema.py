@@ -1,7 +1,8 @@
-"""What a release knows of the schema, and where the database is: run by that release's Python with a component's settings.
+"""What a release knows of the schema, and where the database is.
 
-Prints one JSON object: `current` (the database's revision, null when it has no tables), `head`, and `migrations` in order,
-each with `revision`, `kind` (releases from before there were kinds only expand) and `what`.
+Run by that release's Python with a component's settings. Prints one JSON object: `current` (the database's revision,
+null when it has no tables), `head`, and `migrations` in order, each with `revision`, `kind` (releases from before there
+were kinds only expand) and `what`.
 """
 
 import json
