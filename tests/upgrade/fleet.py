@@ -78,7 +78,7 @@ def release_of(host: str) -> str:
 
 def serving() -> dict[str, str]:
     """Return the release of each web instance that is ready; what is not has its reason there."""
-    found = {}
+    found: dict[str, str] = {}
     for host in WEB:
         rows = json.loads(stack.on(host, "vulsctl", "status", "--json").stdout)["items"]
         found |= {row["instance"]: row["release"] if row["ready"] else str(row["reason"]) for row in rows}
