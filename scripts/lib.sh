@@ -14,6 +14,9 @@ KEPT_BY_SUDO+=,http_proxy,https_proxy,no_proxy,PIP_INDEX_URL,PIP_CERT,UV_DEFAULT
 # shellcheck disable=SC2034  # read by the scripts that source this file
 readonly ROOT SCRIPTS LOCAL CACHE HTTPS_PORT STACK_LABEL SUITES KEPT_BY_SUDO
 
+# Environments are made without bytecode: whoever forbids writing it pays for compiling at each start of a program.
+unset PYTHONDONTWRITEBYTECODE
+
 ME="$(basename "$0" .sh)"
 # One clock for a script and all that it calls, so that the seconds in the output grow.
 export VULS_LIVE_CLOCK="${VULS_LIVE_CLOCK:-$(date +%s)}"

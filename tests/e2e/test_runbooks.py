@@ -1,4 +1,7 @@
-"""The commands of docs/operations work as they are written. Targets have a test of their own, test_scan_hosts."""
+"""The commands of docs/operations work as they are written, on the stack for which they are written.
+
+Pages that a test of their subject executes are in that test: test_diagnostics, test_scan_hosts, tests/ha and others.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,16 +9,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.runbooks import run_page
+
 from . import stack
+from .conftest import Users
 
-PAGES = stack.ROOT / "docs/operations"
 USER, GROUP, PASSWORD = "ada", "team-a", stack.LOCAL / "ada-password"
-
-
-def commands(page: Path) -> list[str]:
-    """Return the command lines of a page, in their order."""
-    lines = page.read_text().replace("\\\n", " ").splitlines()
-    return [line.strip().removeprefix("$ ") for line in lines if line.strip().startswith("$ ")]
+DATABASE, SPARE = "/var/lib/vuls-executor/db/vuls.db", "/var/lib/vuls-executor/db/runbook.db"
 
 
 @pytest.fixture
@@ -29,23 +29,90 @@ def nothing_left_of_ada(admin: httpx.Client) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("nothing_left_of_ada")
-@pytest.mark.parametrize("page", ["users.md", "a-scan-fails.md", "no-toasts.md", "maintenance.md"])
-def test_the_commands_of_a_page_work_one_after_the_other(page: str) -> None:
-    todo = commands(PAGES / page)
-    assert todo
-    for command in todo:
-        setting = f"export ANSIBLE_CONFIG={stack.ROOT / 'ansible.cfg'}; . .venv/bin/activate"
-        stack.must(stack.run("bash", "-c", f"{setting}; {command}", timeout=300))
+def test_users_groups_and_tokens() -> None:
+    run_page("docs/operations/users.md")
 
 
 @pytest.mark.usefixtures("nothing_left_of_ada")
 def test_a_user_that_was_added_as_the_page_says_may_sign_in_until_disabled() -> None:
-    todo = commands(PAGES / "users.md")
-    for command in todo[:3]:
-        stack.must(stack.run("bash", "-c", command))
+    run_page("docs/operations/users.md", "Steps: add a user")
     stack.sign_in(USER, PASSWORD.read_text().strip()).close()
     assert PASSWORD.stat().st_mode & 0o077 == 0
     stack.must(stack.on("vuls-web-1", "vulsctl", "user", "disable", USER))
     with stack.client() as visitor:
         attempt = {"username": USER, "password": PASSWORD.read_text().strip()}
         assert visitor.post("/api/auth/login", json=attempt).status_code == 401
+
+
+@pytest.fixture
+def forgetful(users: Users) -> str:
+    """An administrator who was disabled, made a viewer, and whose password nobody knows."""
+    users.make("e2e-forgetful", "viewer").close()
+    stack.must(stack.on("vuls-web-1", "vulsctl", "user", "disable", "e2e-forgetful"))
+    return "e2e-forgetful"
+
+
+def test_the_administrators_password_is_lost(forgetful: str) -> None:
+    file = stack.LOCAL / f"{forgetful}-password"
+    verbs = ("--name", "enable", "passwd")
+    own = {f"{verb} admin": f"{verb} {forgetful}" for verb in verbs} | {".local/admin-password": f".local/{file.name}"}
+    try:
+        run_page("docs/operations/lost-admin-password.md", replace=own)
+        with stack.sign_in(forgetful, file.read_text().strip()) as session:
+            assert session.get("/api/users").is_success, "only an administrator may"
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def test_the_queue_is_stuck() -> None:
+    run_page("docs/operations/stuck-queue.md")
+
+
+def test_a_disk_is_full() -> None:
+    run_page("docs/operations/disk-full.md")
+
+
+def test_a_scan_fails() -> None:
+    run_page("docs/operations/a-scan-fails.md")
+
+
+def test_no_toasts() -> None:
+    run_page("docs/operations/no-toasts.md")
+
+
+def test_maintenance_of_an_instance() -> None:
+    run_page("docs/operations/maintenance.md")
+
+
+def test_monitoring(tmp_path: Path) -> None:
+    """On a web host, but with the curl of this machine: test hosts have none."""
+    process = stack.must(stack.run("docker", "inspect", "--format", "{{.State.Pid}}", "vuls-web-1")).strip()
+    collected = tmp_path / "vuls.prom"
+    there = {
+        "/run/vuls-web-": f"/proc/{process}/root/run/vuls-web-",
+        "/var/lib/prometheus/node-exporter/vuls.prom": collected,
+    }
+    shown, _ = run_page("docs/operations/monitoring.md", replace={word: str(path) for word, path in there.items()})
+    assert "\nvuls_clients " in shown
+    assert {f'vuls_clients{{number="{number}"}}' for number in (1, 2)} == {
+        line.rpartition(" ")[0] for line in collected.read_text().splitlines() if line.startswith("vuls_clients{")
+    }
+
+
+@pytest.fixture
+def spare_database() -> Iterator[None]:
+    """The database of the stack once more, as somebody carries a new one to the scan host."""
+    stack.shell("vuls-worker", f"cp {DATABASE} {SPARE}")
+    yield
+    stack.shell("vuls-worker", f"rm -f {SPARE}")
+
+
+@pytest.mark.usefixtures("spare_database")
+def test_the_vulnerability_database() -> None:
+    run_page(
+        "docs/operations/vulnerability-database.md",
+        "Before you start",
+        "Steps: from a file (no network)",
+        "Steps: it does not come",
+        replace={"/path/to/vuls.db": SPARE},
+    )

@@ -7,6 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.runbooks import run_page
+
 from . import stack
 
 PLAYBOOK = "playbooks/scan_hosts.yml"
@@ -39,10 +41,10 @@ def bring_back(admin: httpx.Client) -> Iterator[Callable[[], None]]:
     def add() -> None:
         if pending:
             pending.clear()
-            stack.must(stack.ansible_playbook(PLAYBOOK))
+            run_page("docs/operations/scan-hosts.md", "Steps: add or refresh")
 
     try:
-        stack.must(stack.ansible_playbook(PLAYBOOK, "-e", f"scan_hosts_remove={NAME}"))
+        run_page("docs/operations/scan-hosts.md", "Steps: remove", replace={"NAME": NAME})
         yield add
     finally:
         add()
@@ -115,8 +117,8 @@ IMPORTED = "shop-1-example-test"
 
 
 @pytest.fixture
-def other_inventory(tmp_path: Path) -> Iterator[tuple[str, ...]]:
-    """Gives the options that add a team's own inventory, whose one host is a target under another name."""
+def other_inventory(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Gives what to put for the files and the group of the page: an inventory whose one host is a target already."""
     hosts, chosen = tmp_path / "hosts.ini", tmp_path / "import.yml"
     hosts.write_text(
         "[shop]\n"
@@ -126,16 +128,16 @@ def other_inventory(tmp_path: Path) -> Iterator[tuple[str, ...]]:
     )
     chosen.write_text("scan_targets:\n  children:\n    shop:\n      vars:\n        scan_target_groups: [shop]\n")
     try:
-        yield "-i", str(hosts), "-i", str(chosen)
+        yield {"/etc/ansible/hosts": str(hosts), "import.yml": str(chosen), "webservers": "shop"}
     finally:
         if IMPORTED in targets():
             stack.must(stack.ansible_playbook(PLAYBOOK, "-e", f"scan_hosts_remove={IMPORTED}"))
 
 
 def test_hosts_of_another_inventory_are_brought_in_and_can_be_scanned(
-    other_inventory: tuple[str, ...], admin: httpx.Client
+    other_inventory: dict[str, str], admin: httpx.Client
 ) -> None:
-    stack.must(stack.ansible_playbook(*other_inventory, PLAYBOOK, "--limit", "shop,localhost,scan_hosts,web"))
+    run_page("docs/operations/scan-hosts.md", "Steps: bring in the hosts of another inventory", replace=other_inventory)
     hosts = {host["name"]: host for host in admin.get("/api/hosts").raise_for_status().json()["items"]}
     assert "shop-2-example-test" not in hosts, "only the chosen groups are brought in"
     assert {"vuls-target-1", "vuls-target-2"} < hosts.keys() & targets(), "the others stay"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e import stack
 from tests.e2e.conftest import Feed
-from tests.e2e.test_runbooks import PAGES, commands
+from tests.runbooks import run_page
 
 HOSTS = ("vuls-redis", "vuls-redis-2", "vuls-redis-3")
 ANSWER = 60  # seconds that the whole may take to go on
@@ -95,9 +95,6 @@ def test_the_commands_of_the_runbook_work_one_after_the_other() -> None:
     before = stack.wait_until(agreed, timeout=90, what="Sentinels that agree")
     assert before
     stack.wait_until(woken, timeout=ANSWER, what="instances that are woken")
-    todo = commands(PAGES / "redis-failover.md")
-    assert todo
-    for command in todo:
-        stack.must(stack.run("bash", "-c", "\n".join([todo[0], command]), timeout=120))
+    run_page("docs/operations/redis-failover.md", timeout=120)
     after = stack.wait_until(agreed, timeout=90, what="Sentinels that agree again")
     assert after != before

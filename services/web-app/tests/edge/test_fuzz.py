@@ -32,7 +32,7 @@ SYNC = b"is all of it read?"
 FIXED_SEED = 20250627
 EARLY = 12 * 1024  # bytes that may come before the handshake is answered; a server may hang up at more
 ANSWER = 10  # seconds
-TRIES = 5  # to be let in by an instance on a busy machine
+TRIES = 30  # to be let in by an instance on a busy machine
 HANDSHAKE_TIMEOUT = 2  # seconds
 GROWTH = 24  # MiB that an instance may grow by under all of this, after it was warm
 
