@@ -31,7 +31,6 @@ readonly LONG_PARTS=(
     "molecule-single 1800"
     "redis-ha 1500"
     "molecule-ha 3600"
-    "molecule-upgrade 3600"
 )
 readonly SERVICES_LABEL=test-run
 readonly LOGS=$LOCAL/log/test

@@ -81,7 +81,7 @@ def test_no_toasts() -> None:
 
 
 def test_maintenance_of_an_instance() -> None:
-    run_page("docs/operations/maintenance.md", timeout=900)
+    run_page("docs/operations/maintenance.md")
 
 
 def test_monitoring(tmp_path: Path) -> None:

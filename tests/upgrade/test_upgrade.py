@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import stack
-from tests.runbooks import run_page
 
 from . import fleet
 
@@ -136,19 +135,6 @@ def test_what_was_interrupted_goes_on_when_it_is_typed_again(releases: dict[str,
     status, output = fleet.play("rollout", "-e", f"release={target}")
     assert status == 0, output[-6000:]
     fleet.assert_all_serve(target)
-
-
-OTHER_STACK = {"inventories/local": fleet.INVENTORY, "vuls-web-": f"{fleet.PREFIX}-web-"}
-
-
-def test_the_page_of_upgrades_works_as_it_is_written(releases: dict[str, str]) -> None:
-    run_page("docs/operations/upgrade.md", replace=OTHER_STACK, timeout=1500)
-    fleet.assert_all_serve(releases["new"])
-
-
-def test_the_page_of_rollbacks_works_as_it_is_written(releases: dict[str, str]) -> None:
-    run_page("docs/operations/rollback.md", replace=OTHER_STACK, timeout=1500)
-    fleet.assert_all_serve(releases["new"])
 
 
 def test_a_host_is_drained_and_comes_back(releases: dict[str, str]) -> None:
