@@ -45,7 +45,7 @@ run_part() {
     unit-web-app) cd services/web-app && "$venvs/web-app/bin/pytest" -m "not integration" --durations=5 ;;
     unit-executor) cd services/docker-executor && "$venvs/docker-executor/bin/pytest" -m "not engine" --durations=5 ;;
     unit-page) npm test --silent ;;
-    scripts) pytest -q -p no:cacheprovider tests/scripts tests/runbooks tests/perf roles/app_release/tests ;;
+    scripts) pytest -q -p no:cacheprovider tests/scripts tests/runbooks tests/perf roles/app_release/tests roles/rollout/tests ;;
     unit-vuls) cd scripts/vuls && pytest -q --durations=5 ;;
     integration-web-app | integration-page | chaos | chaos-long | worker-long)
         services="$("$SCRIPTS/test_services.sh" start --label "$SERVICES_LABEL")"

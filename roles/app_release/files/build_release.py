@@ -1,9 +1,9 @@
 """Build the archive of one service for one Python version, unless it is there already.
 
 The archive holds what a host needs to make the release's virtual environment without a network: the service's own
-wheel, the wheels of its lock file, a requirements file with the hash of each, and uv, which installs them in a tenth
-of pip's time. It is named after its content, so that the same source and lock file are never built twice and every
-host agrees on the release's id.
+wheel, the wheels of its lock file, a requirements file with the hash of each, the list of all components (SBOM), and
+uv, which installs them in a tenth of pip's time. It is named after its content, so that the same source and lock file
+are never built twice and every host agrees on the release's id.
 
 Prints one JSON object: `id`, `archive` (path), `changed` (built just now, or, with --check, missing).
 """
@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import release_sbom
 from packaging.markers import Marker
 
 LOCK_FILE = "requirements.lock"
@@ -32,7 +33,7 @@ LEFT_OUT = {"tests", "__pycache__", "build", "dist", "node_modules", "requiremen
 OLDEST_MANYLINUX, NEWEST_MANYLINUX = 5, 36  # Debian 12 has glibc 2.36
 EPOCH = 1_577_836_800  # 2020-01-01: zip files cannot hold a time before 1980
 KEPT_ARCHIVES = 3
-SHAPE = 2  # of the archive: raise it when hosts must get a new one although the source is the same
+SHAPE = 3  # of the archive: raise it when hosts must get a new one although the source is the same
 INSTALLER = "wheels/uv"  # its name in the archive
 
 _REQUIREMENT = re.compile(r"^(?P<pin>[A-Za-z0-9._-]+(\[[^\]]*\])?==[^\s;\\]+)\s*(;(?P<marker>[^\\]*))?\\?\s*$")
@@ -220,9 +221,13 @@ def build(options: argparse.Namespace) -> dict[str, object]:
             return answer
         own = wheel(options.source, identity, options.cache)
         wheels = wheelhouse(options.source / LOCK_FILE, options.python, options.machine, options.cache)
-        files = {f"wheels/{path.name}": path for path in [own, *wheels.glob("*.whl")]} | {INSTALLER: installer()}
+        locked_wheels = sorted(wheels.glob("*.whl"))
+        files = {f"wheels/{path.name}": path for path in [own, *locked_wheels]} | {INSTALLER: installer()}
         lock = (options.source / LOCK_FILE).read_text(encoding="utf-8")
-        texts = {"requirements.txt": f"{lock.rstrip()}\n{own_requirement(options.source, own)}"}
+        texts = {
+            "requirements.txt": f"{lock.rstrip()}\n{own_requirement(options.source, own)}",
+            release_sbom.FILE: release_sbom.sbom(own, locked_wheels, identity, options.python, EPOCH),
+        }
         pack(archive, files, texts)
         forget_old(archive, options.name)
     return answer | {"changed": True}

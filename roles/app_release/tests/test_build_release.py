@@ -2,9 +2,12 @@
 
 import importlib.util
 import json
+import sys
 import tarfile
+import zipfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -25,10 +28,12 @@ redis[hiredis]==8.1.0 \\
 
 
 @pytest.fixture(name="script")
-def _script() -> ModuleType:
+def _script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location("build_release", SCRIPT)
     assert spec
     assert spec.loader
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    monkeypatch.delitem(sys.modules, "release_sbom", raising=False)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -82,6 +87,25 @@ def test_requirements_are_judged_by_the_hosts_python_not_by_this_one(script: Mod
         assert not any(word in text for word in ("backports", "colorama", "#"))
 
 
+def _wheel(path: Path, name: str, version: str, more: str) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            f"{name.replace('-', '_')}-{version}.dist-info/METADATA",
+            f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n{more}",
+        )
+
+
+def _check_sbom(sbom: dict[str, Any], identity: str) -> None:
+    assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.6")
+    assert sbom["metadata"]["component"]["bom-ref"] == f"some-app@{identity}"
+    (redis,) = sbom["components"]
+    assert redis["purl"] == "pkg:pypi/redis@8.1.0"
+    assert redis["licenses"] == [{"license": {"id": "MIT"}}] or redis["licenses"] == [{"expression": "MIT"}]
+    assert redis["hashes"][0]["alg"] == "SHA-256"
+    needs = {entry["ref"]: entry.get("dependsOn", []) for entry in sbom["dependencies"]}
+    assert needs[f"some-app@{identity}"] == ["pkg:pypi/redis@8.1.0"]
+
+
 def test_an_archive_that_is_there_is_not_built_again(
     script: ModuleType,
     source: Path,
@@ -97,7 +121,10 @@ def test_an_archive_that_is_there_is_not_built_again(
         if arguments[0] == "wheel":
             out = Path(next(word for word in arguments if word.startswith("--wheel-dir=")).partition("=")[2])
             out.mkdir()
-            (out / "some_app-1.2-py3-none-any.whl").write_text("wheel")
+            _wheel(out / "some_app-1.2-py3-none-any.whl", "some-app", "1.2", "Requires-Dist: redis>=8\n")
+        else:
+            out = Path(next(word for word in arguments if word.startswith("--dest=")).partition("=")[2])
+            _wheel(out / "redis-8.1.0-py3-none-any.whl", "redis", "8.1.0", "License-Expression: MIT\n")
 
     monkeypatch.setattr(script, "run_pip", pip)
     assert script.main([*_arguments(source, tmp_path), "--check"]) == 0
@@ -108,11 +135,21 @@ def test_an_archive_that_is_there_is_not_built_again(
     first = json.loads(capsys.readouterr().out)
     assert first["changed"] is True
     with tarfile.open(first["archive"]) as tar:
-        assert tar.getnames() == ["requirements.txt", "wheels/some_app-1.2-py3-none-any.whl", "wheels/uv"]
+        assert tar.getnames() == [
+            "requirements.txt",
+            "sbom.cdx.json",
+            "wheels/redis-8.1.0-py3-none-any.whl",
+            "wheels/some_app-1.2-py3-none-any.whl",
+            "wheels/uv",
+        ]
         assert {entry.uid for entry in tar} == {0}
         requirements = tar.extractfile("requirements.txt")
         assert requirements
         assert b"some-app==1.2 --hash=sha256:" in requirements.read()
+        document = tar.extractfile("sbom.cdx.json")
+        assert document
+        sbom = json.load(document)
+    _check_sbom(sbom, first["id"])
 
     built = len(calls)
     assert script.main(_arguments(source, tmp_path)) == 0

@@ -1,5 +1,8 @@
 """`vulsctl db`: the schema, and which history the event log tells."""
 
+from dataclasses import asdict
+from typing import Annotated
+
 import typer
 
 from app.cli.connection import explained, transaction
@@ -18,13 +21,21 @@ def _group() -> None:
 
 
 @cli.command()
-def upgrade() -> None:
-    """Bring the schema to what this release needs, as the owner of the database. Answers in JSON."""
+def upgrade(
+    contract: Annotated[
+        bool, typer.Option("--contract", help="Also take away what only older releases use: no way back to them.")
+    ] = False,
+) -> None:
+    """Bring the schema to what this release needs, as the owner of the database. Answers in JSON.
+
+    Without --contract the first migration that takes something away, and what follows it, is left under `waiting`.
+    `ahead` says that a newer release than this one has brought the schema further; nothing was done then.
+    """
     from app.db import migrate  # noqa: PLC0415  (Alembic takes a second to load, and only this verb needs it)
 
     with explained(if_refused=_OWNER):
-        changed = migrate.upgrade(get_settings())
-    answer({"changed": changed, "revision": migrate.head_revision()}, "", as_json=True)
+        done = migrate.upgrade(get_settings(), contract=contract)
+    answer(asdict(done), "", as_json=True)
 
 
 @cli.command()

@@ -6,6 +6,7 @@ revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+kind = "expand"
 
 # What a row refers to decides where it is shown, and foreign keys do not look at policies. So a worker could have put
 # findings into the scan of another zone, a last run under its task, or an event that names its host.

@@ -6,6 +6,7 @@ revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
+kind = "expand"
 
 STATEMENTS = """
 ALTER TABLE scheduled_task ADD COLUMN paused_by_removal boolean NOT NULL DEFAULT false;

@@ -6,6 +6,7 @@ revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
+kind = "expand"
 
 
 # What every reader can decode, and every client be sent: an object of bounded size and depth, with numbers that fit a

@@ -6,6 +6,7 @@ revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
+kind = "expand"
 
 PROGRESS = """
 ALTER TABLE run ADD COLUMN phase text CHECK (length(phase) <= 64);

@@ -10,6 +10,7 @@ revision = "0007a"
 down_revision = "0007"
 branch_labels = None
 depends_on = None
+kind = "expand"
 
 # Only the latest scan of a host is asked for its kernel: a result takes long to read.
 FILL_KERNEL = """

@@ -6,6 +6,7 @@ revision = "0008"
 down_revision = "0007a"
 branch_labels = None
 depends_on = None
+kind = "expand"
 
 TABLE = """
 CREATE TABLE scan_host (

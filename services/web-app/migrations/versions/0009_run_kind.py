@@ -6,6 +6,7 @@ revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
+kind = "expand"
 
 # No foreign key to the scan that the packages came from: it would make every deleted scan look for others.
 COLUMNS = """

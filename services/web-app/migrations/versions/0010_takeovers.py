@@ -6,6 +6,7 @@ revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
+kind = "expand"
 
 # A worker that may not start a run yet gives its job back: the scheduler sends it again once it fits.
 RUNS = """

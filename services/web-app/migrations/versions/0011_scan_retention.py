@@ -6,6 +6,7 @@ revision = "0011"
 down_revision = "0010"
 branch_labels = None
 depends_on = None
+kind = "expand"
 
 # Findings go with their scan, by the foreign key: no right of the scheduler's own is needed for them.
 RIGHTS = """

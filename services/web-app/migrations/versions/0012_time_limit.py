@@ -6,6 +6,7 @@ revision = "0012"
 down_revision = "0011"
 branch_labels = None
 depends_on = None
+kind = "expand"
 
 # A run keeps the limit that its task had as it was asked for. No worker may change either.
 COLUMNS = """

@@ -178,7 +178,7 @@ def test_every_user_of_the_database_follows_a_promotion_and_the_epoch_changes(pa
         loop.run(tail.close())
     engine.dispose()
     # The owner's migrations and vulsctl.
-    assert migrate.upgrade(pair.settings("cli")) is False
+    assert migrate.upgrade(pair.settings("cli")).changed is False
     done = vulsctl(pair, "cli", "db", "new-epoch", "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["before"] != old.epoch

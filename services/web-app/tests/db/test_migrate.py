@@ -1,8 +1,10 @@
 """The migrations make what the models say, once, whoever runs them at the same time."""
 
 import re
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,6 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from app.db import migrate
@@ -35,13 +38,13 @@ def test_the_migrated_schema_is_that_of_the_models(make_settings: SettingsMaker)
 
 
 def test_a_second_upgrade_changes_nothing(make_settings: SettingsMaker) -> None:
-    assert migrate.upgrade(make_settings("cli")) is False
+    assert not migrate.upgrade(make_settings("cli")).changed
 
 
 def test_of_two_upgrades_at_once_one_does_the_work(bare_database: Database) -> None:
     settings = bare_database.settings("cli")
     with ThreadPoolExecutor(2) as pool:
-        assert sorted(pool.map(migrate.upgrade, [settings] * 2)) == [False, True]
+        assert sorted(done.changed for done in pool.map(migrate.upgrade, [settings] * 2)) == [False, True]
 
 
 def test_an_upgrade_by_another_role_changes_nothing(bare_database: Database) -> None:
@@ -118,7 +121,7 @@ def test_the_state_of_each_host_is_filled_and_goes_on_where_it_was_broken_off(ba
     assert bare_database.execute(STATE) == FILLED[:2]
     assert bare_database.execute("SELECT version_num FROM alembic_version") == [("0007",)]
     bare_database.execute("ALTER TABLE host_finding DROP CONSTRAINT stops")
-    assert migrate.upgrade(settings) is True
+    assert migrate.upgrade(settings).changed
     assert bare_database.execute(STATE) == FILLED
     assert bare_database.execute("SELECT id, counts, kernel, reboot_required FROM scan ORDER BY id") == [
         (11, {"high": 2}, "", False),
@@ -141,7 +144,7 @@ def test_an_upgrade_waits_for_a_lock_and_lets_others_pass_meanwhile(
         assert bare_database.execute("SELECT count(*) FROM run") == [(0,)]
         assert not upgrading.done()
         reader.rollback()
-        assert upgrading.result(60) is True
+        assert upgrading.result(60).changed
 
 
 def test_an_upgrade_gives_up_in_the_end_and_keeps_what_it_did(
@@ -155,3 +158,81 @@ def test_an_upgrade_gives_up_in_the_end_and_keeps_what_it_did(
         with pytest.raises(OperationalError, match="lock timeout"):
             migrate.upgrade(bare_database.settings("cli"))
     assert bare_database.execute("SELECT version_num FROM alembic_version") == [("0009",)]
+
+
+def _migration(revision: str, before: str, kind: str) -> str:
+    return (
+        f'"""{revision}."""\nfrom alembic import op\nrevision, down_revision = "{revision}", "{before}"\n'
+        f"branch_labels = depends_on = None\n{kind}\n"
+        f'def upgrade():\n    op.get_bind().exec_driver_sql("CREATE TABLE made_by_{revision} ()")\n'
+    )
+
+
+@pytest.fixture
+def more_migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Add migrations behind the last one, by what they say of themselves."""
+    here = tmp_path / "migrations"
+    shutil.copytree(Path(migrate.__file__).parents[2] / "migrations", here)
+    made: list[str] = []
+    last = migrate.head_revision()
+
+    def add(*kinds: str) -> list[str]:
+        for number, kind in enumerate(kinds, len(made)):
+            revision = f"x{number}"
+            (here / "versions" / f"{revision}.py").write_text(_migration(revision, made[-1] if made else last, kind))
+            made.append(revision)
+        config = Config()
+        config.set_main_option("script_location", str(here))
+        monkeypatch.setattr(migrate, "alembic_config", lambda: config)
+        return made
+
+    return add
+
+
+EXPAND, CONTRACT = 'kind = "expand"', 'kind = "contract"'
+
+
+def test_what_takes_something_away_waits_until_it_is_asked_for(
+    bare_database: Database, more_migrations: Callable[..., list[str]]
+) -> None:
+    settings = bare_database.settings("cli")
+    before = migrate.upgrade(settings).revision
+    more_migrations(EXPAND, CONTRACT, EXPAND)
+    done = migrate.upgrade(settings)
+    assert done == migrate.Upgrade(changed=True, revision="x0", waiting=("x1", "x2"))
+    assert migrate.upgrade(settings) == migrate.Upgrade(changed=False, revision="x0", waiting=("x1", "x2"))
+    assert migrate.upgrade(settings, contract=True) == migrate.Upgrade(changed=True, revision="x2")
+    assert before != "x0"
+
+
+def test_a_database_without_tables_gets_all_of_them(
+    bare_database: Database, more_migrations: Callable[..., list[str]]
+) -> None:
+    more_migrations(CONTRACT, EXPAND)
+    assert migrate.upgrade(bare_database.settings("cli")) == migrate.Upgrade(changed=True, revision="x1")
+
+
+def test_an_older_release_leaves_a_schema_alone_that_a_newer_one_has_brought_further(
+    bare_database: Database, more_migrations: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = bare_database.settings("cli")
+    older = migrate.alembic_config
+    more_migrations(EXPAND)
+    migrate.upgrade(settings)
+    monkeypatch.setattr(migrate, "alembic_config", older)
+    assert migrate.upgrade(settings) == migrate.Upgrade(changed=False, revision="x0", ahead=True)
+
+
+def test_a_migration_that_does_not_say_what_it_is_is_refused(
+    bare_database: Database, more_migrations: Callable[..., list[str]]
+) -> None:
+    settings = bare_database.settings("cli")
+    migrate.upgrade(settings)
+    more_migrations("kind = 'other'")
+    with pytest.raises(RuntimeError, match="x0 does not say whether it is expand or contract"):
+        migrate.upgrade(settings)
+
+
+def test_every_migration_says_what_it_is() -> None:
+    for script in ScriptDirectory.from_config(migrate.alembic_config()).walk_revisions():
+        assert migrate.kind_of(script) in migrate.KINDS

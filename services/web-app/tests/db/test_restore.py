@@ -68,7 +68,7 @@ def test_a_restored_database_is_whole_and_old_cursors_are_told_to_load_anew(
     run("pg_restore", database, dump)
 
     assert grants(database) == before
-    assert migrate.upgrade(database.settings("cli")) is False
+    assert migrate.upgrade(database.settings("cli")).changed is False
     for number in (20, 30, 40):
         happen(database, number)
     with sessions() as session:

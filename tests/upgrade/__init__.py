@@ -1,0 +1,1 @@
+"""The story of an upgrade, on a stack that is deployed."""

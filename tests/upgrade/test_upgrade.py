@@ -1,0 +1,148 @@
+"""A release rolls out and back, and nobody notices; one that does not work goes back by itself."""
+
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import stack
+
+from . import fleet
+
+LAST_LINES = 100  # in which the reason has to stand: the journal before it, and the recap after it
+
+
+def edit(file: Path, before: str, after: str) -> None:
+    """Replace a text that has to be there."""
+    text = file.read_text()
+    assert before in text, f"{file} has no {before!r}"
+    file.write_text(text.replace(before, after, 1))
+
+
+def does_not_start(app: Path) -> None:
+    edit(app / "app/main.py", '"""', 'raise RuntimeError("broken on purpose: no start")\n"""')
+
+
+def never_ready(app: Path) -> None:
+    edit(app / "app/api/readiness.py", "if self._realtime.draining:", "if True:  # broken on purpose")
+
+
+def fails_to_migrate(app: Path) -> None:
+    versions = sorted((app / "migrations/versions").glob("0*.py"))
+    last = re.search(r'^revision = "(\w+)"', versions[-1].read_text(), re.MULTILINE)
+    assert last
+    (app / "migrations/versions/9999_broken.py").write_text(
+        '"""Half of it works."""\n\nfrom alembic import op\n\n'
+        f'revision = "9999"\ndown_revision = "{last[1]}"\nbranch_labels = depends_on = None\nkind = "expand"\n\n\n'
+        "def upgrade() -> None:\n"
+        '    op.get_bind().exec_driver_sql("CREATE TABLE half_done ()")\n'
+        '    op.get_bind().exec_driver_sql("SELECT broken_on_purpose")\n'
+    )
+
+
+@pytest.fixture(scope="module")
+def releases() -> dict[str, str]:
+    """Roll to the release before this one, and return the ids of both."""
+    new = fleet.release_of(fleet.WEB[0])
+    status, output = fleet.play("rollout", "-e", f"release={fleet.PREVIOUS}")
+    assert status == 0, output[-6000:]
+    old = fleet.release_of(fleet.WEB[0])
+    assert old != new
+    fleet.assert_all_serve(old)
+    return {"new": new, "old": old}
+
+
+def test_a_release_rolls_out_under_traffic_and_nobody_notices(releases: dict[str, str], tmp_path: Path) -> None:
+    with fleet.traffic(tmp_path / "report.json") as report:
+        began = time.monotonic()
+        status, output = fleet.play("rollout")
+        seconds = time.monotonic() - began
+        assert status == 0, output[-6000:]
+    sys.stdout.write(f"the rollout took {seconds:.0f} s\n")
+    assert set(report["releases"]) == set(releases.values()), "old and new code served side by side"
+    assert report["reconnects"] >= fleet.CLIENTS / 2, "clients were moved"
+    fleet.assert_all_serve(releases["new"])
+    document = f"/opt/vuls/releases/{releases['new']}/sbom.cdx.json"
+    assert '"bomFormat": "CycloneDX"' in stack.must(stack.on(fleet.WEB[0], "cat", document))
+
+
+def test_it_rolls_back_by_hand_under_traffic_and_typed_twice_it_stays_there(
+    releases: dict[str, str], tmp_path: Path
+) -> None:
+    with fleet.traffic(tmp_path / "report.json"):
+        status, output = fleet.play("rollback")
+        assert status == 0, output[-6000:]
+    fleet.assert_all_serve(releases["old"])
+    status, output = fleet.play("rollback")
+    assert status == 0, output[-6000:]
+    fleet.assert_all_serve(releases["old"])
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        (does_not_start, "broken on purpose: no start"),
+        (never_ready, "draining"),
+        (fails_to_migrate, "broken_on_purpose"),
+    ],
+)
+def test_a_broken_release_ends_with_the_old_one_serving_and_says_why(
+    releases: dict[str, str], tmp_path: Path, how: Callable[[Path], None], reason: str
+) -> None:
+    ignored = shutil.ignore_patterns("tests", "__pycache__", ".*", "node_modules")
+    shutil.copytree(stack.ROOT / "services", tmp_path / "tree/services", ignore=ignored)
+    how(tmp_path / "tree/services/web-app")
+    with fleet.traffic(tmp_path / "report.json", clients=50):
+        given = ("-e", f"rollout_source={tmp_path / 'tree'}", "-e", "web_ready_timeout=20")
+        status, output = fleet.play("rollout", *given)
+    assert status != 0
+    assert reason in "\n".join(output.splitlines()[-LAST_LINES:]), output[-6000:]
+    fleet.assert_all_serve(releases["old"])
+    assert (
+        stack.must(
+            stack.on(
+                fleet.DATABASE, "psql", "-XAtq", "-d", "vuls", "-c", "SELECT to_regclass('half_done')", user="postgres"
+            )
+        ).split()
+        == []
+    )
+
+
+def test_a_second_operator_is_kept_away_and_told_by_whom(releases: dict[str, str]) -> None:
+    first = fleet.start("rollout", "-e", f"release={releases['old']}")
+    try:
+        assert first.stdout is not None
+        for line in first.stdout:
+            if line.startswith("TASK") and "plan |" in line:
+                break
+        status, output = fleet.play("rollback")
+    finally:
+        rest, _ = first.communicate(timeout=900)
+    assert first.returncode == 0, rest[-6000:]
+    assert status != 0
+    assert "is at it" in output
+    assert "rollout_break_lock=true" in output
+
+
+@pytest.mark.parametrize("at", ["ship | Put the application", "roll | Restart instance 2", "roll | Restart the worker"])
+def test_what_was_interrupted_goes_on_when_it_is_typed_again(releases: dict[str, str], at: str) -> None:
+    target = releases["new"] if set(fleet.serving().values()) == {releases["old"]} else releases["old"]
+    fleet.interrupted("rollout", "-e", f"release={target}", at=at)
+    status, output = fleet.play("rollout", "-e", f"release={target}")
+    assert status == 0, output[-6000:]
+    fleet.assert_all_serve(target)
+
+
+def test_a_host_is_drained_and_comes_back(releases: dict[str, str]) -> None:
+    del releases
+    target = fleet.release_of(fleet.WEB[0])
+    status, output = fleet.play("drain", "-e", f"drain={fleet.WEB[0]}")
+    assert status == 0, output[-6000:]
+    assert {value for name, value in fleet.serving().items() if name.startswith(fleet.WEB[0])} == {"draining"}
+    status, output = fleet.play("drain", "-e", f"drain={fleet.WEB[0]}", "-e", "back=true")
+    assert status == 0, output[-6000:]
+    fleet.assert_all_serve(target)
