@@ -1,6 +1,6 @@
 """The commands of docs/operations work as they are written, on the stack for which they are written.
 
-Pages that a test of their subject executes are in that test: test_diagnostics, test_scan_hosts, tests/ha and others.
+Pages that a test of their subject executes are in that test: test_diagnostics, test_flows, tests/ha and others.
 """
 
 from collections.abc import Iterator
