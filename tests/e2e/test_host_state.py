@@ -70,9 +70,9 @@ def test_no_secret_is_on_a_command_line_or_in_the_journal(name: str) -> None:
         stack.admin_password()
     ]
     assert len(secrets) > 3
-    seen = stack.shell(
-        name, "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; journalctl --no-pager -o cat", timeout=120
-    )
+    # The tests of diagnostics put secrets there on purpose, in the name of a unit of their own.
+    journal = "journalctl --no-pager -o with-unit | grep -v ' vuls-e2e-diagnostics.service\\['"
+    seen = stack.shell(name, f"cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; {journal}", timeout=120)
     assert not [secret[:3] for secret in secrets if secret in seen]
 
 

@@ -4,6 +4,7 @@ Pages that a test of their subject executes are in that test: test_diagnostics, 
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -62,7 +63,7 @@ def test_the_administrators_password_is_lost(forgetful: str) -> None:
     own = {f"{verb} admin": f"{verb} {forgetful}" for verb in verbs} | {".local/admin-password": f".local/{file.name}"}
     try:
         run_page("docs/operations/lost-admin-password.md", replace=own)
-        with stack.sign_in(forgetful, file.read_text().strip()) as session:
+        with closing(stack.sign_in(forgetful, file.read_text().strip())) as session:
             assert session.get("/api/users").is_success, "only an administrator may"
     finally:
         file.unlink(missing_ok=True)
