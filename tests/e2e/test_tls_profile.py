@@ -30,6 +30,8 @@ def scan(host: str, port: int, origin: str, starttls: str | None) -> Scan:
     options = ["--custom_tls_config", str(PROFILE), "--certinfo_ca_file", str(stack.CA)]
     if starttls:
         options += ["--starttls", starttls]
+    if origin == "vuls-lb":  # web hosts ask for the balancer's certificate
+        options += ["--cert", str(stack.LOCAL / "pki/vuls-lb.crt"), "--key", str(stack.LOCAL / "pki/vuls-lb.key")]
     target = f"{host}:{port}{{{stack.address(host)}}}"
     line = ["nsenter", "--target", process, "--net", str(SSLYZE), "-m", "sslyze", *options, target]
     return stack.run(*line, timeout=400)
