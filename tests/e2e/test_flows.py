@@ -1,4 +1,7 @@
-"""A port scan between all hosts finds the flows of the table, and nothing else."""
+"""A port scan between all hosts finds the flows of the table, and nothing else.
+
+The firewall takes minutes to be turned on and off as its page says, so it is for make test-all.
+"""
 
 import json
 import re
@@ -36,6 +39,7 @@ async def main():
 
 asyncio.run(main())
 """
+Flows = set[tuple[str, str, int]]  # from, to, port
 Seen = dict[tuple[str, str, int], str]
 
 
@@ -48,7 +52,7 @@ def numbers(ports: list[str]) -> set[int]:
     return found
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def firewall() -> Iterator[None]:
     """The rules in force on the stack that works, as docs/operations/firewall.md says; afterwards none, as it says."""
     if stack.variable("vuls-lb", "firewall_enabled"):
@@ -67,7 +71,7 @@ def firewall() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def documented() -> set[tuple[str, str, int]]:
+def documented() -> Flows:
     """Who may call whom on which port, by the table and the groups of the inventory."""
     flows, tiers = stack.variable("vuls-lb", "vuls_flows"), stack.variable("vuls-lb", "groups")
     allowed = set()
@@ -83,9 +87,8 @@ def documented() -> set[tuple[str, str, int]]:
     return allowed
 
 
-@pytest.fixture(scope="module")
-def scanned(documented: set[tuple[str, str, int]]) -> Seen:
-    """What every host sees of every port of every other one."""
+def scan(documented: Flows) -> Seen:
+    """Return what every host sees of every port of every other one."""
     ports = OTHERS | {port for _, _, port in documented}
     for host in OURS:
         for line in stack.shell(host, "ss -Hltn").splitlines():
@@ -102,28 +105,41 @@ def scanned(documented: set[tuple[str, str, int]]) -> Seen:
     return seen
 
 
-def test_every_documented_flow_is_open(scanned: Seen, documented: set[tuple[str, str, int]]) -> None:
+def opened(seen: Seen) -> Flows:
+    """Return what answers."""
+    return {flow for flow, state in seen.items() if state == "open"}
+
+
+def test_no_port_is_open_that_is_not_in_the_table(documented: Flows) -> None:
+    """Whoever calls: without the firewall, too, hosts listen to nothing else."""
+    seen = opened(scan(documented))
+    assert seen
+    assert not {flow[1:] for flow in seen} - {flow[1:] for flow in documented}
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("firewall")
+def test_behind_the_firewall_only_the_flows_of_the_table_get_an_answer(documented: Flows) -> None:
+    """A port without a listener would be refused: silence shows the firewall. SSH is open to operators (anyone)."""
+    seen = scan(documented)
     between_us = {flow for flow in documented if flow[1] in OURS}
     assert between_us
-    assert not {flow: scanned[flow] for flow in between_us if scanned[flow] != "open"}
+    assert between_us - opened(seen) == set(), "the table has these"
+    assert opened(seen) - documented == set(), "the table has none of these"
+    refused = {flow for flow, state in seen.items() if state == "closed" and flow not in documented}
+    assert not {flow for flow in refused if flow[2] != 22}
 
 
-def test_nothing_else_is_open(scanned: Seen, documented: set[tuple[str, str, int]]) -> None:
-    assert not {flow for flow, state in scanned.items() if state == "open"} - documented
-
-
-def test_what_is_not_documented_gets_no_answer_at_all(scanned: Seen, documented: set[tuple[str, str, int]]) -> None:
-    """A port without a listener would be refused: silence shows the firewall. SSH is open to operators (anyone)."""
-    answered = {flow for flow, state in scanned.items() if state == "closed" and flow not in documented}
-    assert not {flow for flow in answered if flow[2] != 22}
-
-
+@pytest.mark.long
+@pytest.mark.usefixtures("firewall")
 @pytest.mark.parametrize("host", OURS)
 def test_the_unit_is_shut_in(host: str) -> None:
     level, why = exposure(host, "vuls-firewall")
     assert level <= LIMIT, f"{level}\n{why}"
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("firewall")
 def test_the_rules_survive_a_reload_and_leave_those_of_others_alone() -> None:
     """On a scan host Docker has rules of its own, and every container of the stack has its engine's for DNS."""
     before = stack.shell("vuls-worker", "nft list ruleset 2>/dev/null | grep -c 'table ip '")
