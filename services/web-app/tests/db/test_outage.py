@@ -49,11 +49,12 @@ def test_a_connection_that_takes_no_changes_is_replaced(make_settings: SettingsM
     assert database
     engine = make_engine(make_settings("worker"))
     change = text("UPDATE run SET percent = 1")
-    with engine.connect() as connection, pytest.raises(DBAPIError) as caught:
+    with engine.connect() as connection:
         # As on a primary that was demoted: new connections do not lead there (target_session_attrs), this one is there.
         connection.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
         connection.commit()
-        connection.execute(change)
+        with pytest.raises(DBAPIError) as caught:
+            connection.execute(change)
     assert trouble(caught.value) is AWAY
     assert caught.value.connection_invalidated
     with engine.begin() as connection:
