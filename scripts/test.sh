@@ -31,6 +31,7 @@ readonly LONG_PARTS=(
     "molecule-single 1800"
     "redis-ha 1500"
     "molecule-ha 3600"
+    "edge 1800"
 )
 readonly SERVICES_LABEL=test-run
 readonly LOGS=$LOCAL/log/test
@@ -71,6 +72,7 @@ run_part() {
         eval "$services"
         python -m tests.perf.fanout --smoke
         ;;
+    edge) pytest -q -p no:cacheprovider --durations=5 tests/edge ;;
     perf) LABEL="$SERVICES_LABEL" tests/perf/run.sh 7 "$LOGS/performance.md" ;;
     redis-ha) pytest -q -p no:cacheprovider --durations=5 tests/redis_ha ;;
     molecule-*) molecule test --scenario-name "${1#molecule-}" ;;
@@ -108,6 +110,7 @@ clean_up() {
         "$SCRIPTS/stack.sh" destroy --label molecule || true
         "$SCRIPTS/stack.sh" destroy --label test-single || true
         "$SCRIPTS/stack.sh" destroy --label test-preflight || true
+        "$SCRIPTS/stack.sh" destroy --label test-balancers || true
     fi
     ((ENGINE_WAS_UP)) || "$SCRIPTS/engine.sh" stop || true
 }
