@@ -52,7 +52,7 @@ def host_away() -> Iterator[None]:
     yield
     stack.must(stack.run("docker", "unpause", AWAY))
     stack.wait_until(
-        lambda: not stack.on(AWAY, "vulsctl", "status").returncode, timeout=60, what=f"{AWAY} is well again"
+        lambda: not stack.on(AWAY, "vulsctl", "status").returncode, timeout=180, what=f"{AWAY} is well again"
     )
 
 

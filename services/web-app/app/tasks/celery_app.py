@@ -14,7 +14,7 @@ from redis.retry import Retry
 from app.config import Settings, get_settings
 from app.log import configure_logging
 from app.tasks import transport
-from app.tasks.orphans import OrphanWatch
+from app.tasks.orphans import OrphanWatch, look_after_orphans
 from app.utils.redis_client import sentinel_options
 
 SCAN_TASK = "app.tasks.scan_tasks.run_vulnerability_scan"
@@ -104,5 +104,11 @@ def _own_logging(**_: object) -> None:
     configure_logging()
 
 
+def _look_at_once(**_: object) -> None:
+    look_after_orphans(get_settings())
+
+
+# Before it forks and connects, which takes seconds: a scan that was cancelled meanwhile does not wait for Redis.
+signals.celeryd_after_setup.connect(_look_at_once, weak=False)
 signals.setup_logging.connect(_own_logging, weak=False)  # being connected keeps Celery from setting up its own
 celery = make_celery(get_settings())

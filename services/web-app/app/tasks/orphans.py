@@ -63,7 +63,7 @@ def _end_jobs(settings: Settings, sessions: sessionmaker[Session], runs: Sequenc
 
 
 class OrphanWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
-    """Looks when the worker starts, when it is connected again, and every other second.
+    """Looks when the worker is connected, also when it is again, and every other second.
 
     In the main process and in its event loop's thread, which is the one that forks.
     """

@@ -110,11 +110,10 @@ def start_worker(
     workers: list[Worker] = []
 
     def start(**more: Any) -> Worker:
-        values = {"lease_seconds": 2, "heartbeat_seconds": 0.5} | more
+        values = {"lease_seconds": 2, "heartbeat_seconds": 0.5, "redis_port": own_redis.port} | more
         environment = database.environment(
             "worker",
             redis_host=own_redis.host,
-            redis_port=own_redis.port,
             redis_user="default",
             redis_password="",
             executor_socket=str(executor.socket_path),

@@ -313,6 +313,19 @@ def test_a_stopping_worker_ends_its_scan_and_goes(scene: Scene) -> None:
     ended_well(scene)
 
 
+def test_a_dead_workers_cancelled_scan_is_ended_by_its_successor_before_that_has_redis(scene: Scene) -> None:
+    scene.start()
+    scene.queue()
+    assert scene.executor.scanning.wait(END)
+    assert scene.worker
+    scene.worker.kill()
+    with scene.web.begin() as session:
+        assert cancel_run(session, scene.run_id)
+    successor = scene.start_worker(lease_seconds=LEASE, heartbeat_seconds=1, redis_port=1)
+    assert scene.executor.cancelled.wait(END), successor.log
+    assert " ready." not in successor.log
+
+
 def test_without_any_worker_the_run_is_failed_within_two_heartbeats(
     sessions_as: Callable[..., Sessions],
     settings: Settings,
