@@ -9,7 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # Part and budget in seconds, in the order in which they run: what fails fast comes first.
 readonly PARTS=(
-    "lint 200"
+    "lint 240"
     "unit-web-app 90"
     "unit-executor 240"
     "unit-page 30"
@@ -17,7 +17,7 @@ readonly PARTS=(
     "scripts 300"
     "integration-web-app 1500"
     "integration-page 400"
-    "chaos 420"
+    "chaos 600"
     "integration-executor 600"
     "integration-vuls 200"
     "perf-smoke 90"

@@ -4,6 +4,7 @@ from datetime import datetime
 from itertools import pairwise
 
 import httpx
+import pytest
 
 from . import stack
 
@@ -20,6 +21,8 @@ def active() -> str | None:
     return None
 
 
+# Minutes of waiting; make test has the same with processes of its own (services/web-app/tests/scheduler).
+@pytest.mark.long
 def test_a_minute_schedule_fires_once_a_minute_through_the_death_of_the_active_scheduler(admin: httpx.Client) -> None:
     first = stack.wait_until(active, timeout=20, what="an active scheduler")
     made = admin.post(
