@@ -283,6 +283,11 @@ class Realtime:
             idle=self._settings.session_idle,
         )
 
+    def reads_log(self, *, within: float) -> bool:
+        """Say whether the event log was read in the last `within` seconds, and nothing has failed since."""
+        age = self.log_age()
+        return not self.reader.failing and age is not None and age < within
+
     def log_age(self) -> float | None:
         """Return the seconds since the event log was last read, or None when it never was."""
         return None if self.reader.read_at is None else time.monotonic() - self.reader.read_at

@@ -3,8 +3,10 @@
 import re
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import psycopg
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -99,6 +101,22 @@ def test_a_half_open_link_to_redis_is_found_out_and_replaced(fragile: Fragile, s
         finally:
             fragile.redis.mend()
         eventually(lambda: feed.heartbeat()["data"]["state"] == "live", timeout=15)
+
+
+def test_an_instance_all_of_whose_connections_are_at_work_for_pages_is_still_ready(
+    instance: InstanceProcess, sign_in: SignIn, session_database: Database
+) -> None:
+    browser, public = sign_in("admin", instance), instance.client()
+    with psycopg.connect(session_database.admin_url) as held, ThreadPoolExecutor(30) as pool:
+        held.execute("LOCK TABLE host IN ACCESS EXCLUSIVE MODE")
+        asked = [pool.submit(browser.http.get, "/api/hosts") for _ in range(30)]
+        until = time.monotonic() + 6
+        while time.monotonic() < until:
+            answer = public.get("/readyz")
+            assert answer.status_code == 200, answer.text
+            time.sleep(0.2)
+        held.rollback()
+    assert {request.result().status_code for request in asked} <= {200, 503}
 
 
 def test_an_instance_without_its_database_is_not_ready_says_why_and_recovers_without_loss(
