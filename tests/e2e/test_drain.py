@@ -94,6 +94,8 @@ def test_a_page_moves_from_a_drained_instance_within_seconds_and_goes_on(
 ) -> None:
     greeted = hellos(context)
     page = open_page(context)
+    # a socket that is open has not been greeted yet
+    stack.wait_until(lambda: page.evaluate("1") and greeted, timeout=MOVED, what="the page's first hello")
     left = greeted[-1]["data"]["instance"]
     with drained(left):
         moved = stack.wait_until(
@@ -104,9 +106,11 @@ def test_a_page_moves_from_a_drained_instance_within_seconds_and_goes_on(
         wait_for_socket(page)
         answer = page.evaluate("fetch('/readyz').then(r => r.json())")
         assert answer["instance"] == moved["data"]["instance"], "the browser took the new cookie"
+        greeted.clear()
         page.reload()
         wait_for_socket(page)
-        assert greeted[-1]["data"]["instance"] != left
+        again = stack.wait_until(lambda: page.evaluate("1") and greeted, timeout=MOVED, what="a hello after reloading")
+        assert again[-1]["data"]["instance"] != left
         run = stack.start_run(admin, 1)
         toast = page.locator(f".toast[data-run-id='{run['id']}'][data-status='success']")
         expect(toast).to_have_count(1, timeout=120_000)
