@@ -4,14 +4,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from tests.e2e import stack
+from tests.traffic import running
 
 # Another stack than that of the local inventory: its hosts' first word, and its inventory.
 PREFIX = os.environ.get("VULS_TEST_PREFIX", "vuls")
@@ -19,8 +17,6 @@ INVENTORY = os.environ.get("VULS_TEST_INVENTORY", "inventories/local")
 STATE = Path(os.environ.get("VULS_STATE_DIR", stack.LOCAL))
 BALANCER, DATABASE, WORKER = (f"{PREFIX}-{name}" for name in ("lb", "db", "worker"))
 WEB = (f"{PREFIX}-web-1", f"{PREFIX}-web-2")
-CLIENTS, RATE = int(os.environ.get("VULS_TEST_CLIENTS", "200")), 20
-RECONNECTS = 80  # a second, at most: the rate of a drain is 50, and its clients come back with some jitter
 PREVIOUS = (stack.ROOT / "molecule/upgrade/previous-release").read_text().strip()
 
 
@@ -97,35 +93,6 @@ def assert_all_serve(release: str) -> None:
     assert stack.on(WEB[0], "test", "-e", "/var/lib/vuls-rollout/lock").returncode != 0
 
 
-@contextmanager
-def traffic(report: Path, *, clients: int = CLIENTS, scans: bool = True) -> Iterator[dict[str, Any]]:
-    """Let traffic go on inside; behind the block the yielded dictionary is its report, and the verdict is good."""
-    ready = report.with_suffix(".ready")
-    url = f"https://localhost:{os.environ.get('VULS_HTTPS_PORT', '8443')}"
-    command = [
-        sys.executable, "-m", "tests.traffic", f"--url={url}", f"--cafile={STATE / 'ca.crt'}",
-        f"--password-file={STATE / 'admin-password'}", f"--clients={clients}", f"--rate={RATE}", "--seconds=0",
-        f"--report={report}", f"--ready-file={ready}", f"--max-reconnects={RECONNECTS}",
-        f"--source=docker exec -i {WORKER} uv run python", f"--psql=docker exec -u postgres {DATABASE} psql -d vuls",
-        *(["--scan-tasks=1,2", "--scan-every=10"] if scans else []),
-    ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=stack.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    result: dict[str, Any] = {}
-    try:
-        stack.wait_until(
-            lambda: ready.exists() or process.poll() is not None, timeout=180, what="clients that are connected"
-        )
-        if process.poll() is None:
-            time.sleep(3)  # of traffic before anything is done to it
-            yield result
-            time.sleep(3)  # and after
-            process.send_signal(signal.SIGTERM)
-        _, complaints = process.communicate(timeout=300)
-        assert report.exists(), complaints[-3000:]
-    finally:
-        if process.poll() is None:
-            process.kill()
-    result.update(json.loads(report.read_text()))
-    figures = {name: value for name, value in result.items() if name != "problems"}
-    sys.stdout.write(f"\n{json.dumps(figures)}\n")
-    assert result["verdict"] == "good", "\n".join(result["problems"])
+def traffic(report: Path, *, clients: int = running.CLIENTS) -> AbstractContextManager[dict[str, Any]]:
+    """Return the traffic that goes on inside; behind the block the yielded dictionary is its report."""
+    return running.traffic(report, clients=clients, prefix=PREFIX, state=STATE)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import stack
+from tests.traffic import running
 
 from . import fleet
 
@@ -64,7 +65,7 @@ def test_a_release_rolls_out_under_traffic_and_nobody_notices(releases: dict[str
         assert status == 0, output[-6000:]
     sys.stdout.write(f"the rollout took {seconds:.0f} s\n")
     assert set(report["releases"]) == set(releases.values()), "old and new code served side by side"
-    assert report["reconnects"] >= fleet.CLIENTS / 2, "clients were moved"
+    assert report["reconnects"] >= running.CLIENTS / 2, "clients were moved"
     fleet.assert_all_serve(releases["new"])
     document = f"/opt/vuls/releases/{releases['new']}/sbom.cdx.json"
     assert '"bomFormat": "CycloneDX"' in stack.must(stack.on(fleet.WEB[0], "cat", document))
