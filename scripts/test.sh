@@ -31,6 +31,8 @@ readonly LONG_PARTS=(
     "molecule-single 1800"
     "redis-ha 1500"
     "molecule-ha 3600"
+    "molecule-recovery 3600"
+    "molecule-upgrade 7200"
 )
 readonly SERVICES_LABEL=test-run
 readonly LOGS=$LOCAL/log/test

@@ -9,8 +9,11 @@ import httpx
 import pytest
 
 from tests.e2e import stack
+from tests.runbooks import run_page
 
 OVERLAY = ("-i", "molecule/recovery/inventory")
+# What a reader of the page has in the place of the inventory that it names.
+MINE = {"inventories/mine": "inventories/local -i molecule/recovery/inventory"}
 REPOSITORY = "/var/lib/pgbackrest"
 # What a running system writes by itself: its epoch, how scan hosts are, who was seen last.
 VOLATILE = {"event_epoch", "scan_host", "user_session"}
@@ -57,7 +60,7 @@ def administrator() -> Iterator[httpx.Client]:
 
 def test_a_damaged_archive_is_refused_before_anything_is_stopped() -> None:
     began = time.monotonic()
-    stack.must(stack.ansible_playbook(*OVERLAY, "playbooks/backup.yml"))
+    run_page("docs/operations/restore.md", "Steps: back up", replace=MINE)
     stack.note("recovery", "full backup, seconds", time.monotonic() - began)
     started = stack.sql("SELECT pg_postmaster_start_time()")
     victim = stack.shell("vuls-backup", f"find {REPOSITORY}/archive -type f -name '0*' | sort | head -1").strip()
@@ -99,8 +102,9 @@ def test_what_was_lost_with_its_host_comes_back_onto_a_bare_one(administrator: h
     stack.must(stack.run("docker", "rm", "--force", "--volumes", "vuls-db"))
     stack.must(stack.run("scripts/stack.sh", "create", "--label", "molecule", "--hosts", "vuls-db:trixie", timeout=180))
     began = time.monotonic()
-    stack.must(stack.ansible_playbook(*OVERLAY, "playbooks/restore.yml", "-e", "restore_confirmed=true", timeout=1800))
+    run_page("docs/operations/restore.md", "Steps: restore", replace=MINE, timeout=1800)
     stack.note("recovery", "restore onto a bare host, seconds", time.monotonic() - began)
+    run_page("docs/operations/restore.md", "How you know that it worked")
 
     after = tables()
     assert {name: rows for name, rows in after.items() if name not in VOLATILE} == {
@@ -135,6 +139,23 @@ def test_a_moment_that_the_archive_does_not_reach_leaves_all_as_it_was() -> None
     assert stack.sql("SELECT count(*) FROM app_user") == before
     for host, units in WRITERS.items():
         stack.shell(host, f"systemctl is-active {units}")
+
+
+def test_a_dump_comes_back_without_the_backups(administrator: httpx.Client) -> None:
+    cursor = administrator.get("/api/notifications").raise_for_status().json()["next"]
+    systemctl("stop")
+    before = tables()
+    run_page("docs/operations/restore.md", "Without pgBackRest")
+    after = tables()
+    systemctl("start")
+    assert {name: rows for name, rows in after.items() if name != "event_epoch"} == {
+        name: rows for name, rows in before.items() if name != "event_epoch"
+    }
+    stack.wait_until(
+        lambda: administrator.get(f"/api/notifications?since={cursor}").status_code == 410,
+        timeout=60,
+        what="the old cursor is refused",
+    )
 
 
 def test_units_of_the_backups_are_closed_in() -> None:

@@ -17,6 +17,10 @@ INVENTORY = os.environ.get("VULS_TEST_INVENTORY", "inventories/local")
 STATE = Path(os.environ.get("VULS_STATE_DIR", stack.LOCAL))
 BALANCER, DATABASE, WORKER = (f"{PREFIX}-{name}" for name in ("lb", "db", "worker"))
 WEB = (f"{PREFIX}-web-1", f"{PREFIX}-web-2")
+# What a reader puts in the place of the pages' names.
+REPLACE = {"inventories/local": INVENTORY} | {
+    f"vuls-{name}": f"{PREFIX}-{name}" for name in ("web-1", "web-2", "db", "worker")
+}
 PREVIOUS = (stack.ROOT / "molecule/upgrade/previous-release").read_text().strip()
 
 
