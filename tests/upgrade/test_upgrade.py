@@ -89,6 +89,11 @@ def test_it_rolls_back_by_hand_under_traffic_and_typed_twice_it_stays_there(
     fleet.assert_all_serve(releases["old"])
 
 
+def test_from_a_rollback_there_is_a_way_forward_again(releases: dict[str, str]) -> None:
+    run_page("docs/operations/rollback.md", "How to go back", replace=fleet.REPLACE, timeout=1500)
+    fleet.assert_all_serve(releases["new"])
+
+
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
@@ -97,9 +102,11 @@ def test_it_rolls_back_by_hand_under_traffic_and_typed_twice_it_stays_there(
         (fails_to_migrate, "broken_on_purpose"),
     ],
 )
+@pytest.mark.usefixtures("releases")
 def test_a_broken_release_ends_with_the_old_one_serving_and_says_why(
-    releases: dict[str, str], tmp_path: Path, how: Callable[[Path], None], reason: str
+    tmp_path: Path, how: Callable[[Path], None], reason: str
 ) -> None:
+    before = fleet.release_of(fleet.WEB[0])
     ignored = shutil.ignore_patterns("tests", "__pycache__", ".*", "node_modules")
     shutil.copytree(stack.ROOT / "services", tmp_path / "tree/services", ignore=ignored)
     how(tmp_path / "tree/services/web-app")
@@ -108,7 +115,7 @@ def test_a_broken_release_ends_with_the_old_one_serving_and_says_why(
         status, output = fleet.play("rollout", *given)
     assert status != 0
     assert reason in "\n".join(output.splitlines()[-LAST_LINES:]), output[-6000:]
-    fleet.assert_all_serve(releases["old"])
+    fleet.assert_all_serve(before)
     assert (
         stack.must(
             stack.on(
@@ -142,11 +149,6 @@ def test_what_was_interrupted_goes_on_when_it_is_typed_again(releases: dict[str,
     status, output = fleet.play("rollout", "-e", f"release={target}")
     assert status == 0, output[-6000:]
     fleet.assert_all_serve(target)
-
-
-def test_from_a_rollback_there_is_a_way_forward_again(releases: dict[str, str]) -> None:
-    run_page("docs/operations/rollback.md", "How to go back", replace=fleet.REPLACE, timeout=1500)
-    fleet.assert_all_serve(releases["new"])
 
 
 def test_a_host_is_drained_and_comes_back(releases: dict[str, str]) -> None:
