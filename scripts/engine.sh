@@ -38,18 +38,6 @@ wait_until_ready() {
     done
 }
 
-# The scheduler of processes counts all containers as one beside each process outside of them, so that eight hosts got as
-# little as one of the controller's forks. Here they count as four.
-weigh_containers() {
-    local group=/sys/fs/cgroup/cpu/docker file=cpu.shares weight=4096
-    if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
-        group=/sys/fs/cgroup/docker file=cpu.weight weight=400
-    fi
-    if ! { mkdir -p "$group" && echo "$weight" >"$group/$file"; } 2>/dev/null; then
-        log "all containers together count as one process: $group/$file cannot be written"
-    fi
-}
-
 start() {
     if engine_answers; then
         log "an engine runs already ($(docker version --format '{{.Server.Version}}'))"
@@ -72,7 +60,6 @@ start() {
         DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE=1 setsid dockerd --data-root="$DATA_ROOT" --pidfile="$PID_FILE" \
             >"$ENGINE_LOG" 2>&1 </dev/null 9>&- &
         wait_until_ready by-hand $!
-        weigh_containers
     fi
     log "engine $(docker version --format '{{.Server.Version}}') is ready"
 }
