@@ -30,6 +30,7 @@ readonly LONG_PARTS=(
     "worker-long 1200"
     "molecule-single 1800"
     "redis-ha 1500"
+    "edge 3600"
     "molecule-ha 3600"
     "molecule-recovery 3600"
     "molecule-upgrade 7200"
@@ -74,6 +75,7 @@ run_part() {
         python -m tests.perf.fanout --smoke
         ;;
     perf) LABEL="$SERVICES_LABEL" tests/perf/run.sh 7 "$LOGS/performance.md" ;;
+    edge) pytest -q -rP -p no:cacheprovider --durations=5 tests/edge ;;
     redis-ha) pytest -q -p no:cacheprovider --durations=5 tests/redis_ha ;;
     molecule-*) molecule test --scenario-name "${1#molecule-}" ;;
     esac
@@ -107,6 +109,7 @@ clean_up() {
         "$SCRIPTS/test_services.sh" stop --label "$SERVICES_LABEL" || true
         "$SCRIPTS/stack.sh" destroy --label "$SERVICES_LABEL" || true
         "$SCRIPTS/stack.sh" destroy --label test-redis-ha || true
+        "$SCRIPTS/stack.sh" destroy --label test-edge || true
         "$SCRIPTS/stack.sh" destroy --label molecule || true
         "$SCRIPTS/stack.sh" destroy --label test-single || true
         "$SCRIPTS/stack.sh" destroy --label test-preflight || true
