@@ -5,6 +5,7 @@ import json
 import os
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,11 @@ def wait_until(probe: Callable[[], T | None], *, timeout: float, what: str, inte
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout} s: {what}")
         time.sleep(interval)
+
+
+def note(story: str, what: str, value: float) -> None:
+    """Print a figure that a story has measured."""
+    sys.stdout.write(f"\n{story}: {what}: {value:.1f}\n")
 
 
 def variable(host: str, name: str) -> Any:
