@@ -113,6 +113,7 @@ def test_a_broken_release_ends_with_the_old_one_serving_and_says_why(
     with fleet.traffic(tmp_path / "report.json", clients=50):
         given = ("-e", f"rollout_source={tmp_path / 'tree'}", "-e", "web_ready_timeout=20")
         status, output = fleet.play("rollout", *given)
+        sys.stdout.write(output[-8000:])
     assert status != 0
     assert reason in "\n".join(output.splitlines()[-LAST_LINES:]), output[-6000:]
     fleet.assert_all_serve(before)
