@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import httpx
 import pytest
@@ -45,7 +46,7 @@ def first_answer(session: httpx.Client, since: float) -> float:
 
 @pytest.fixture
 def administrator() -> Iterator[httpx.Client]:
-    with stack.sign_in("admin", stack.admin_password()) as session:
+    with closing(stack.sign_in("admin", stack.admin_password())) as session:
         yield session
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import httpx
 import pytest
@@ -54,7 +55,7 @@ def archive_all() -> None:
 
 @pytest.fixture
 def administrator() -> Iterator[httpx.Client]:
-    with stack.sign_in("admin", stack.admin_password()) as session:
+    with closing(stack.sign_in("admin", stack.admin_password())) as session:
         yield session
 
 
@@ -110,14 +111,14 @@ def test_what_was_lost_with_its_host_comes_back_onto_a_bare_one(administrator: h
     assert {name: rows for name, rows in after.items() if name not in VOLATILE} == {
         name: rows for name, rows in before.items() if name not in VOLATILE
     }
-    with stack.sign_in("admin", stack.admin_password()) as session:
+    with closing(stack.sign_in("admin", stack.admin_password())) as session:
         assert session.get(f"/api/notifications?since={old_cursor}").status_code == 410
         again = stack.start_run(session, 1)
         assert stack.finished(session, again["id"])["status"] == "success"
 
 
 def test_the_database_goes_back_to_a_moment() -> None:
-    with stack.sign_in("admin", stack.admin_password()) as session:
+    with closing(stack.sign_in("admin", stack.admin_password())) as session:
         (grace,) = [user for user in session.get("/api/users").json()["items"] if user["name"] == "grace"]
         moment = stack.sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00'")
         session.delete(f"/api/users/{grace['id']}").raise_for_status()
