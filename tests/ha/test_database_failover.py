@@ -44,7 +44,7 @@ def first_answer(session: httpx.Client, since: float) -> float:
     return time.monotonic() - since
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def administrator() -> Iterator[httpx.Client]:
     """Signed in while there is a primary: sessions are rows, and go with it."""
     with closing(stack.sign_in("admin", stack.admin_password())) as session:
