@@ -26,7 +26,7 @@ TOUCHES_DOCKER = {"vuls-executor"}
 # are shut out of is its work; docs/adr/0012-sandboxes-with-a-limit.md says which option costs what. It has a user
 # namespace nowhere, so nothing is taken off for one. What protects it besides is who may ask: the executor's user
 # alone, through a socket without a network.
-IS_DOCKER = {"docker": 5.4, "containerd": 5.3}
+IS_DOCKER = {"docker": 5.4, "containerd": 5.4}
 
 
 def running(host: str) -> set[str]:
