@@ -109,14 +109,13 @@ create_host() {
         fail "container $name did not start" "the stack is incomplete" "read the engine's message above"
 }
 
-# Where nothing else is said, the kernel's scheduler counts all containers together as one beside each process outside of them:
-# eight hosts got as little of the processor as one of the controller's forks. They count as three.
+# weigh_hosts TIMES: how much all containers together weigh against each process outside of them. Left alone it is once, so that
+# eight hosts got as little of the processor as one of the controller's forks. Engines that use systemd's groups need nothing.
 weigh_hosts() {
-    local group=/sys/fs/cgroup/cpu/docker file=cpu.shares weight=3072
-    if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
-        group=/sys/fs/cgroup/docker file=cpu.weight weight=300
-    fi
-    { echo "$weight" >"$group/$file"; } 2>/dev/null || log "all hosts together count as one process: no $group/$file"
+    local file
+    for file in /sys/fs/cgroup/cpu/docker/cpu.shares:1024 /sys/fs/cgroup/docker/cpu.weight:100; do
+        [[ ! -w ${file%:*} ]] || echo "$((${file#*:} * $1))" >"${file%:*}"
+    done
 }
 
 create() {
@@ -132,7 +131,7 @@ create() {
     for entry in "${HOSTS[@]}"; do
         wait_for_boot "${entry%% *}"
     done
-    weigh_hosts
+    weigh_hosts 3
     log "${#HOSTS[@]} hosts of stack '$LABEL' are up"
 }
 
@@ -155,6 +154,7 @@ destroy() {
         mapfile -t networks < <(docker network ls --quiet --filter "label=$STACK_LABEL=$LABEL")
         ((${#networks[@]} == 0)) || docker network rm "${networks[@]}" >/dev/null
     fi
+    [[ -n $(docker ps --quiet --filter "label=$STACK_LABEL") ]] || weigh_hosts 1
     log "removed ${#names[@]} container(s) and ${#networks[@]} network(s) of stack '$LABEL'"
 }
 

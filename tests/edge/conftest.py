@@ -6,16 +6,14 @@ import re
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
-T = TypeVar("T")
+from tests.e2e.stack import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
@@ -46,15 +44,6 @@ def run(*argv: str, timeout: float = 120, stdin: str = "", fails: bool = False, 
 def on(host: str, script: str, timeout: float = 120, *, fails: bool = False) -> str:
     """Run a shell script on a test host."""
     return run("docker", "exec", host, "sh", "-c", script, timeout=timeout, fails=fails)
-
-
-def wait_until(probe: Callable[[], T | None], *, timeout: float, what: str) -> T:
-    """Call `probe` until it returns something true and return that."""
-    deadline = time.monotonic() + timeout
-    while not (value := probe()):
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
-        time.sleep(0.2)
-    return value
 
 
 @dataclass

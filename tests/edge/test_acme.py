@@ -7,9 +7,10 @@ from functools import partial
 import pytest
 from cryptography import x509
 
+from tests.e2e.stack import wait_until
 from tests.e2e.test_sandboxes import LIMIT, exposure
 
-from .conftest import HOSTS, SHORT, USUAL, Balancers, Pebble, changed, on, wait_until
+from .conftest import HOSTS, SHORT, USUAL, Balancers, Pebble, changed, on
 
 LIVE = "/var/lib/vuls-acme/config/live/vuls/fullchain.pem"
 PROGRAM = "/usr/local/lib/vuls/acme"

@@ -15,7 +15,7 @@ from tests.e2e import stack
 
 CLIENTS = int(os.environ.get("VULS_TEST_CLIENTS", "200"))
 RATE = float(os.environ.get("VULS_TEST_RATE", "20"))  # events a second
-SCAN_EVERY = float(os.environ.get("VULS_TEST_SCAN_EVERY", "10"))  # seconds between two of them
+SCAN_EVERY = float(os.environ.get("VULS_TEST_SCAN_EVERY", "30"))  # seconds between two of them
 # A second, at most: a drain sends 50 a second away, and where the clients' process has to wait, two seconds of that
 # look like one.
 RECONNECTS = 100
