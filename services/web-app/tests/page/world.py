@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import tokens, users
@@ -23,6 +23,7 @@ from app.domain.envelope import TASK_UPDATE, task_update_data
 from app.domain.permissions import Role
 from app.utils.notification_service.publisher import Publisher
 from app.utils.passwords import new_secret, new_token, secret_hash
+from tests.waiting import wait_until
 
 PASSWORD = "correct horse battery"
 
@@ -120,9 +121,8 @@ class World:
         return self._told(run, event, publish=publish)
 
     def find_run(self, task: ScheduledTask) -> Run:
-        """The only run of a task that somebody asked for."""
-        with self.web() as session:
-            return session.scalars(select(Run).where(Run.task_id == task.id)).one()
+        """The only run of a task that somebody asked for: the page may have sent its request a moment ago."""
+        return self._find_run(Run.task_id == task.id)
 
     def notify(self, text: str) -> str:
         """A message to everybody who sees all hosts; its cursor."""
@@ -145,9 +145,8 @@ class World:
         return self._told(run, event, publish=publish)
 
     def find_host_run(self, host_id: int, kind: str) -> Run:
-        """The only run of a kind that somebody asked for a host."""
-        with self.web() as session:
-            return session.scalars(select(Run).where(Run.host_id == host_id, Run.kind == kind)).one()
+        """The only run of a kind that somebody asked for a host: the page may have sent its request a moment ago."""
+        return self._find_run(Run.host_id == host_id, Run.kind == kind)
 
     def end_check(self, run: Run, result: dict[str, Any]) -> Run:
         """A connection test ends: it worked, or with the verdict of a failure."""
@@ -190,6 +189,14 @@ class World:
             event = record_changes(session, run, scan, changes)
         assert event is not None
         self._publish(event)
+
+    def _find_run(self, *conditions: ColumnElement[bool]) -> Run:
+        def found() -> Sequence[Run]:
+            with self.web() as session:
+                return session.scalars(select(Run).where(*conditions)).all()
+
+        [run] = wait_until(found, what="a run that somebody asked for")
+        return run
 
     def _told(self, run: Run, event: Event | None, *, publish: bool) -> Run:
         if publish and event is not None:
