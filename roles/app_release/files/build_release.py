@@ -1,9 +1,9 @@
 """Build the archive of one service for one Python version, unless it is there already.
 
 The archive holds what a host needs to make the release's virtual environment without a network: the service's own
-wheel, the wheels of its lock file, a requirements file with the hash of each, the list of all components (SBOM), and
-uv, which installs them in a tenth of pip's time. It is named after its content, so that the same source and lock file
-are never built twice and every host agrees on the release's id.
+wheel, the wheels of its lock file, a requirements file with the hash of each, the list of all components (SBOM), the
+commit that it was built from, and uv, which installs them in a tenth of pip's time. It is named after its content, so
+that the same source and lock file are never built twice and every host agrees on the release's id.
 
 Prints one JSON object: `id`, `archive` (path), `changed` (built just now, or, with --check, missing).
 """
@@ -33,8 +33,9 @@ LEFT_OUT = {"tests", "__pycache__", "build", "dist", "node_modules", "requiremen
 OLDEST_MANYLINUX, NEWEST_MANYLINUX = 5, 36  # Debian 12 has glibc 2.36
 EPOCH = 1_577_836_800  # 2020-01-01: zip files cannot hold a time before 1980
 KEPT_ARCHIVES = 3
-SHAPE = 3  # of the archive: raise it when hosts must get a new one although the source is the same
+SHAPE = 4  # of the archive: raise it when hosts must get a new one although the source is the same
 INSTALLER = "wheels/uv"  # its name in the archive
+COMMIT_FILE = "commit"
 
 _REQUIREMENT = re.compile(r"^(?P<pin>[A-Za-z0-9._-]+(\[[^\]]*\])?==[^\s;\\]+)\s*(;(?P<marker>[^\\]*))?\\?\s*$")
 
@@ -178,6 +179,22 @@ def own_requirement(source: Path, own: Path) -> str:
     return f"{project['name']}=={project['version']} --hash=sha256:{digest}\n"
 
 
+def commit_of(source: Path) -> str:
+    """Return the commit that git has checked out there, with the words "and changes" where files differ from it.
+
+    "unknown" where there is no git, or the directory belongs to none of its checkouts.
+    """
+    git = ["git", "-C", str(source)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)  # noqa: S603
+        changed = subprocess.run(  # noqa: S603 (arguments are this file's own)
+            [*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{head.stdout.strip()}{' and changes' if changed.stdout else ''}"
+
+
 def pack(archive: Path, files: dict[str, Path], texts: dict[str, str]) -> None:
     """Write the archive under a temporary name and rename it, so that a broken build leaves none behind."""
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".pack-") as scratch:
@@ -226,6 +243,7 @@ def build(options: argparse.Namespace) -> dict[str, object]:
         lock = (options.source / LOCK_FILE).read_text(encoding="utf-8")
         texts = {
             "requirements.txt": f"{lock.rstrip()}\n{own_requirement(options.source, own)}",
+            COMMIT_FILE: f"{options.commit or commit_of(options.source)}\n",
             release_sbom.FILE: release_sbom.sbom(own, locked_wheels, identity, options.python, EPOCH),
         }
         pack(archive, files, texts)
@@ -242,6 +260,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--machine", default=os.uname().machine, help="the hosts' architecture, like x86_64")
     parser.add_argument("--artifacts", required=True, type=Path, help="directory of the archives")
     parser.add_argument("--cache", required=True, type=Path, help="directory for wheels, kept between builds")
+    parser.add_argument("--commit", default="", help="that the source was taken from (default: what git says of it)")
     parser.add_argument("--check", action="store_true", help="build nothing, say what would be done")
     try:
         answer = build(parser.parse_args(arguments))

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -106,6 +108,20 @@ def _check_sbom(sbom: dict[str, Any], identity: str) -> None:
     assert needs[f"some-app@{identity}"] == ["pkg:pypi/redis@8.1.0"]
 
 
+def test_a_release_names_the_commit_that_it_was_built_from(
+    script: ModuleType, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(source.parent))
+    assert script.commit_of(source) == "unknown"
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "--message=first"]):
+        subprocess.run(["git", "-C", source, *command], check=True)
+    commit = script.commit_of(source)
+    assert re.fullmatch("[0-9a-f]{40}", commit)
+    (source / "new.py").write_text("")
+    assert script.commit_of(source) == f"{commit} and changes"
+
+
 def test_an_archive_that_is_there_is_not_built_again(
     script: ModuleType,
     source: Path,
@@ -136,6 +152,7 @@ def test_an_archive_that_is_there_is_not_built_again(
     assert first["changed"] is True
     with tarfile.open(first["archive"]) as tar:
         assert tar.getnames() == [
+            "commit",
             "requirements.txt",
             "sbom.cdx.json",
             "wheels/redis-8.1.0-py3-none-any.whl",
