@@ -131,6 +131,19 @@ def test_a_further_zone_is_one_more_word(tmp_path: Path) -> None:
     assert keys == ["/s/secrets/ssh/id_ed25519", "/s/secrets/ssh/id_ed25519_lab"]
 
 
+def test_a_target_is_in_the_zone_of_its_group(tmp_path: Path) -> None:
+    """What a group says in hosts.yml loses to what all inventories share, without a word."""
+    copy = copied("production.example", tmp_path)
+    hosts = (copy / "hosts.yml").read_text()
+    for zone in ("dmz", "office"):
+        group = f"        targets_{zone}:\n          hosts: "
+        assert group in hosts
+        hosts = hosts.replace(f"{group}{{}}", f"{group}{{till-{zone}: }}")
+    (copy / "hosts.yml").write_text(hosts)
+    told = [shown(copy, f"till-{zone}", "scan_target_zone") for zone in ("dmz", "office")]
+    assert told == ["dmz", "office"]
+
+
 def test_a_scan_host_knows_the_secrets_of_its_zone_only(tmp_path: Path) -> None:
     copy = copied("production.example", tmp_path)
     state = tmp_path / "state"
