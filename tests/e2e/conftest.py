@@ -10,13 +10,15 @@ from typing import Any
 import httpx
 import pytest
 from jsonschema import Draft202012Validator
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from . import stack
 from .websocket import Socket, open_socket
 
 # What acts on the hosts most comes late, and after it the question whether they are as the deployment says.
 LAST = ("test_scan_hosts", "test_converged")
+
+expect.set_options(timeout=30_000)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,7 +65,7 @@ class Feed:
         self.seen: list[dict[str, Any]] = []
         self._schemas = schemas
 
-    def next(self, match: Callable[[dict[str, Any]], bool], timeout: float = 10) -> dict[str, Any]:
+    def next(self, match: Callable[[dict[str, Any]], bool], timeout: float = 30) -> dict[str, Any]:
         """Return the next message that matches; everything read is kept in `seen`."""
 
         def read() -> dict[str, Any] | None:
@@ -94,7 +96,7 @@ class Feed:
         self.seen.append(message)
         return message
 
-    def update(self, run_id: int, status: str, timeout: float = 10) -> dict[str, Any]:
+    def update(self, run_id: int, status: str, timeout: float = 30) -> dict[str, Any]:
         """Return the `task_update` of a run with a status."""
         return self.next(
             lambda m: (
@@ -150,7 +152,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     result.close()
 
 
-def wait_for_socket(page: Page, timeout: float = 15) -> None:
+def wait_for_socket(page: Page, timeout: float = 30) -> None:
     """Wait until the page's socket is open; asked from outside, since the page may not evaluate strings."""
     stack.wait_until(
         lambda: page.evaluate("Boolean(window.ws && window.ws.readyState === 1)"),

@@ -9,7 +9,7 @@ from . import stack
 from .strike import PHASES, containers, ends_of, striking
 
 CANCELLED = 5  # seconds from the request until nothing of the scan is left
-BOOT = 10  # seconds that a killed worker may take to start again on a busy machine
+BOOT = 25  # seconds that a killed worker may take to start again on a busy machine
 
 
 def cancel(admin: httpx.Client, run_id: int) -> None:

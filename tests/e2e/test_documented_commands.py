@@ -67,7 +67,7 @@ class Terminal:
     def close(self) -> None:
         """Hang up."""
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
         os.close(self.master)
 
 
@@ -82,6 +82,7 @@ def test_a_test_notification_gets_a_row_and_a_toast_in_every_open_browser(
     before = int(stack.sql("SELECT coalesce(max(seq), 0) FROM event"))
     other = feed(admin)
     documented(SEND)
+    expect(page.locator(".toast[data-run-id='888']").first).to_contain_text("Test Notification")
     row = stack.sql(
         "SELECT seq, data->>'task_id', data->>'task_name' FROM event"
         f" WHERE seq > {before} AND data->>'task_run_id' = '888'"
@@ -91,7 +92,6 @@ def test_a_test_notification_gets_a_row_and_a_toast_in_every_open_browser(
     message = other.update(888, "success")
     assert message["id"].endswith(f"-{sequence}")
     assert message["data"]["result_data"] == {"test": "data"}
-    expect(page.locator(".toast[data-run-id='888']").first).to_contain_text("Test Notification")
 
 
 def test_a_scan_by_hand_blocks_and_prints_its_result() -> None:
@@ -187,4 +187,4 @@ def test_the_containers_logs_show_the_documented_lines(feed: Callable[..., Feed]
         ("vuls-web-1", "Redis notification subscriber started"),
         ("vuls-web-1", "Forwarded notification to WebSocket clients: success"),
     ):
-        stack.wait_until(shows(host, line), timeout=20, what=f"{line!r} in the log of {host}")
+        stack.wait_until(shows(host, line), timeout=60, what=f"{line!r} in the log of {host}")

@@ -14,6 +14,7 @@ NAME = "vuls-target-1"
 
 def logins() -> int:
     """Count how often the scanning user has logged in at the target."""
+    stack.on(NAME, "journalctl", "--sync")  # what was said before is in it then
     journal = stack.must(stack.on(NAME, "journalctl", "--no-pager", "--unit", "ssh"))
     return journal.count("Accepted publickey for vuls")
 
@@ -28,7 +29,7 @@ def settled_logins() -> int:
 
 
 def test_a_click_tests_the_connection_and_scans_nothing(page: Page, admin: httpx.Client) -> None:
-    scans, before = stack.sql("SELECT count(*) FROM scan"), logins()
+    scans, before = stack.sql("SELECT count(*) FROM scan"), settled_logins()
     row = page.locator("[data-task-id='1']")
     with page.expect_response(lambda answer: answer.url.endswith(f"/api/hosts/{HOST}/check")) as clicked:
         row.get_by_role("button", name=re.compile("^Test connection")).click()
@@ -38,7 +39,7 @@ def test_a_click_tests_the_connection_and_scans_nothing(page: Page, admin: httpx
     expect(toast).to_contain_text(f"Connection to {NAME} works.", timeout=120_000)
     run = admin.get(f"/api/runs/{run_id}").raise_for_status().json()
     assert (run["kind"], run["status"], run["result_data"]) == ("check", "success", {"kind": "check"})
-    assert logins() > before
+    stack.wait_until(lambda: logins() > before, timeout=30, what="the check's login in the target's journal")
     assert stack.sql("SELECT count(*) FROM scan") == scans
     lines = [item["text"] for item in admin.get(f"/api/runs/{run_id}/log").raise_for_status().json()["items"]]
     assert any("Checking dependencies" in line for line in lines)

@@ -107,11 +107,15 @@ def scanned_by(session: httpx.Client) -> str:
     run = stack.start_run(session, TASK)
     ended = stack.finished(session, run["id"])
     assert ended["status"] == "success", ended
-    for host in ("vuls-worker", NEW):
-        said = stack.on(host, "journalctl", "--no-pager", "-o", "cat", "-u", "vuls-worker@*").stdout
-        if f"task_run_id {run['id']}\n" in said:
-            return host
-    raise AssertionError(f"no worker's journal names run {run['id']}")
+
+    def named() -> str | None:
+        for host in ("vuls-worker", NEW):
+            said = stack.on(host, "journalctl", "--no-pager", "-o", "cat", "-u", "vuls-worker@*").stdout
+            if f"task_run_id {run['id']}\n" in said:
+                return host
+        return None
+
+    return stack.wait_until(named, timeout=30, what=f"a worker whose journal names run {run['id']}")
 
 
 @pytest.mark.usefixtures("new_host")

@@ -60,7 +60,7 @@ def test_whatever_is_killed_the_run_ends_right_once_and_leaves_nothing(
     assert most <= 1, "two programs of one run ran at the same time"
     assert scans <= 1, "the host was scanned twice"
     assert_right(victim, ended)
-    stack.wait_until(lambda: not containers(), timeout=15, what="no container of the scan is left")
+    stack.wait_until(lambda: not containers(), timeout=30, what="no container of the scan is left")
     again = stack.finished(admin, stack.start_run(admin, 1)["id"], timeout=90)
     assert again["result_data"].get("verdict") == "assessed", f"the next one is as ever: {again}"
 

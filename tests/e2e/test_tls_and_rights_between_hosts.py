@@ -133,7 +133,7 @@ def psql(host: str, user: str, password: str, statement: str, sslmode: str = "ve
         "try:\n"
         "    with psycopg.connect(host='vuls-db', dbname='vuls', user=sys.argv[1],\n"
         "                         password=sys.stdin.readline().strip(),\n"
-        f"                         sslmode=sys.argv[2], sslrootcert='{CA_ON_HOST}', connect_timeout=5) as c:\n"
+        f"                         sslmode=sys.argv[2], sslrootcert='{CA_ON_HOST}', connect_timeout=30) as c:\n"
         "        print(c.execute(sys.argv[3]).fetchall())\n"
         "except psycopg.Error as error:\n"
         "    print('refused:', error)\n"
@@ -225,7 +225,7 @@ def health_of_instance(origin: str, host: str, certificate: str) -> str:
     request = "printf 'GET /health HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n'"
     # -quiet keeps it reading after the request's end, until the web host closes.
     client = f"openssl s_client -quiet -connect {host}:8441 -CAfile {CA_ON_HOST} -verify_return_error"
-    said = stack.on(origin, "sh", "-c", f"{request} | timeout 10 {client} {certificate} 2>&1")
+    said = stack.on(origin, "sh", "-c", f"{request} | timeout 30 {client} {certificate} 2>&1")
     return said.stdout
 
 

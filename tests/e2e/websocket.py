@@ -3,6 +3,9 @@
 The library's client for threads reads and writes a TLS connection in two threads at once, which OpenSSL does not
 allow: about three handshakes in a thousand were never answered (websockets 17.4). The client for asyncio runs here in a
 loop of its own.
+
+A test reads when it wants to; what comes meanwhile is all taken. The library's queue of 16 messages would be full in
+the middle of a scan, and the answers to pings would wait behind it until either side gives the other one up.
 """
 
 import ssl
@@ -63,6 +66,14 @@ def open_socket(url: str, trust: ssl.SSLContext, origin: str | None, headers: di
     """
     listed = Origin(origin) if origin else None
     with start_blocking_portal() as portal:
-        opening = connect(url, ssl=trust, origin=listed, additional_headers=headers)
+        opening = connect(
+            url,
+            ssl=trust,
+            origin=listed,
+            additional_headers=headers,
+            max_queue=None,
+            ping_interval=None,
+            open_timeout=30,
+        )
         with portal.wrap_async_context_manager(opening) as connection:
             yield Socket(portal, connection)

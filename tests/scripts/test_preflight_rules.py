@@ -534,7 +534,7 @@ def listener(tmp_path: Path) -> Iterator[Callable[..., int]]:
 
 
 def look(tmp_path: Path, *connections: dict[str, Any]) -> dict[str, Any]:
-    asked = {"paths": ["/no/such/place"], "names": ["localhost", "no-such-name.invalid"], "timeout": 3.0}
+    asked = {"paths": ["/no/such/place"], "names": ["localhost", "no-such-name.invalid"], "timeout": 30.0}
     result: dict[str, Any] = LOOK.look(asked | {"connections": list(connections), "ca_file": str(tmp_path / "ca.crt")})
     return result
 

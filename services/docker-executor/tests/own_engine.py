@@ -86,7 +86,7 @@ def own_engine(image: str) -> Iterator[tuple[OwnEngine, docker.DockerClient]]:
         try:
             engine.start()
             engine.load(image)
-            client = docker.DockerClient(base_url=engine.url, timeout=10)
+            client = docker.DockerClient(base_url=engine.url, timeout=30)
             yield engine, client
             client.close()
         finally:

@@ -42,6 +42,6 @@ def nothing_is_left(engine: docker.DockerClient, deployment: Deployment) -> bool
     return not containers_of(engine, deployment) and not list((deployment.state_dir / "jobs").iterdir())
 
 
-async def leaves_nothing(engine: docker.DockerClient, deployment: Deployment, seconds: float = 5) -> None:
+async def leaves_nothing(engine: docker.DockerClient, deployment: Deployment, seconds: float = 15) -> None:
     """Fail unless nothing is left within so many seconds."""
     await asyncio.to_thread(wait_until, lambda: nothing_is_left(engine, deployment), seconds)

@@ -43,8 +43,11 @@ class SshHost:
         return {"address": self.address, "port": 22, "user": "vuls"}
 
     def logins(self) -> int:
-        """Return how often somebody has logged in."""
-        return self.container.logs().count(b"Accepted publickey for vuls")
+        """Return how often somebody has logged in, once the log has told of all that there were."""
+        found = -1
+        while found != (found := self.container.logs().count(b"Accepted publickey for vuls")):
+            time.sleep(1)
+        return found
 
 
 def _image(client: docker.DockerClient) -> str:
@@ -73,7 +76,7 @@ def ssh_host(client: docker.DockerClient) -> Iterator[SshHost]:
         _image(client), ["sh", "-c", SETUP], environment={"KEY": public}, labels=LABELS, detach=True
     )
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while b"Server listening" not in container.logs():
             assert time.monotonic() < deadline, container.logs().decode()
             time.sleep(0.1)

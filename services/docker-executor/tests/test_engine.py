@@ -83,7 +83,7 @@ async def scanning(
         def running() -> bool:
             return [c.status for c in containers_of(engine, deployment)] == ["running"]
 
-        await asyncio.to_thread(wait_until, running, 20)
+        await asyncio.to_thread(wait_until, running, 60)
         yield client, containers_of(engine, deployment)[0]
 
 
@@ -107,7 +107,7 @@ async def test_a_real_host_is_scanned_and_assessed(
         await submit(client, "run-1")
         stream = asyncio.create_task(phases(client, "run-1"))
         job = await wait_for(client, "run-1", "done")
-        seen = await asyncio.wait_for(stream, 5)
+        seen = await asyncio.wait_for(stream, 30)
         again = await client.post("/scan", json={"job_id": "run-1", "server": "web-1", "scan_type": "fast"})
     assert (again.status_code, again.json()) == (200, job)
     assert (job["scan_exit"], job["report_exit"], job["error"], job["phase"]) == (0, 0, None, "finished")
@@ -172,7 +172,7 @@ async def test_a_scan_that_takes_more_than_its_share_of_the_disk_is_ended(
     executor = for_silence(deploy(job_disk_mib=4, job_files=100), silent)
     async with scanning(executor, engine) as (client, container):
         await asyncio.to_thread(container.exec_run, ["sh", "-c", command])
-        job = await wait_for(client, "run-1", "failed", seconds=10)
+        job = await wait_for(client, "run-1", "failed", seconds=60)
     assert job["error"]["code"] == "job_too_large"
     assert "4 MiB (VULS_EXECUTOR_JOB_DISK_MIB)" in job["error"]["sentence"]
     await leaves_nothing(engine, executor)
@@ -284,23 +284,26 @@ async def test_a_scan_is_cancelled_at_any_moment_and_leaves_nothing(
     engine: docker.DockerClient, host: SshHost, deploy: Callable[..., Deployment], moments: int
 ) -> None:
     executor = for_host(deploy(), host).start()
+    everywhere = {"scanning", "reporting"} if moments > 3 else {"scanning"}
     states = set()
     async with executor.client() as client:
-        began = time.monotonic()
-        await submit(client, "run-0")
-        await wait_for(client, "run-0", "done")
-        usual = time.monotonic() - began
-        for number in range(1, moments + 1):
-            job_id = f"run-{number}"
-            await submit(client, job_id)
-            await asyncio.sleep(usual * (number - 1) / moments)
-            before = await read(client, job_id)
-            assert (await client.delete(f"/jobs/{job_id}")).status_code == 202
-            job = await wait_for(client, job_id, "cancelled", "done", seconds=5)
-            assert job["state"] == "cancelled" or before["state"] in {"reporting", "done"}, before
-            await leaves_nothing(engine, executor, seconds=5)
-            states.add(before["state"])
-    everywhere = {"scanning", "reporting"} if moments > 3 else {"scanning"}
+        for again in range(3):  # a scan that is much slower than the ones behind it tells of no moment in them
+            began = time.monotonic()
+            await submit(client, f"run-{again}-0")
+            await wait_for(client, f"run-{again}-0", "done")
+            usual = time.monotonic() - began
+            for number in range(1, moments + 1):
+                job_id = f"run-{again}-{number}"
+                await submit(client, job_id)
+                await asyncio.sleep(usual * (number - 1) / moments)
+                before = await read(client, job_id)
+                assert (await client.delete(f"/jobs/{job_id}")).status_code == 202
+                job = await wait_for(client, job_id, "cancelled", "done", seconds=5)
+                assert job["state"] == "cancelled" or before["state"] in {"reporting", "done"}, before
+                await leaves_nothing(engine, executor, seconds=5)
+                states.add(before["state"])
+            if everywhere <= states:
+                break
     assert everywhere <= states, "the moments do not lie over the whole of a scan"
 
 
@@ -371,7 +374,7 @@ async def test_a_job_whose_container_is_gone_is_lost(
         container.remove(force=True)
         executor.start()
         async with executor.client() as client:
-            job = await wait_for(client, "run-1", "lost", seconds=10)
+            job = await wait_for(client, "run-1", "lost", seconds=60)
     assert job["error"]["code"] == "container_lost"
     await leaves_nothing(engine, executor)
 
@@ -408,7 +411,7 @@ async def test_a_killed_scan_is_failed(
     executor = for_silence(deploy(), silent)
     async with scanning(executor, engine) as (client, container):
         container.kill()
-        job = await wait_for(client, "run-1", "failed", seconds=10)
+        job = await wait_for(client, "run-1", "failed", seconds=60)
     assert job["error"]["code"] == "program_killed"
     assert job["error"]["sentence"].startswith("The scan was ended by signal 9. ")
     await leaves_nothing(engine, executor)
@@ -420,7 +423,7 @@ async def test_a_scan_beyond_its_time_is_ended(
     executor = for_silence(deploy(scan_timeout=8), silent)
     async with scanning(executor, engine) as (client, container):
         container.pause()  # so that Vuls cannot keep its own, shorter limit
-        job = await wait_for(client, "run-1", "failed", seconds=20)
+        job = await wait_for(client, "run-1", "failed", seconds=60)
     assert job["error"]["code"] == "time_limit"
     assert "8 s" in job["error"]["sentence"]
     await leaves_nothing(engine, executor)
@@ -457,7 +460,7 @@ async def test_no_more_jobs_run_than_allowed_and_the_rest_follow(
             await wait_for(client, f"run-{number}", "scanning")
         assert (await read(client, "run-2"))["state"] == "accepted"
         await client.delete("/jobs/run-0")
-        await wait_for(client, "run-2", "scanning", seconds=10)
+        await wait_for(client, "run-2", "scanning", seconds=60)
         for number in range(3):
             await client.delete(f"/jobs/run-{number}")
             await wait_for(client, f"run-{number}", "cancelled", seconds=5)

@@ -23,7 +23,7 @@ from executor.schema import JobView
 from executor.settings import Settings
 from executor.store import Store
 from executor.workspace import Workspace
-from tests.harness import DEMO_DATA
+from tests.harness import DEMO_DATA, wait_until
 
 RESULT = json.dumps({"serverName": "web-1", "packages": {}})
 
@@ -199,15 +199,18 @@ async def test_a_program_has_its_limit_across_restarts_whatever_the_time_of_day_
         driven.job = store.note_running("run-1", time.monotonic() + since)
     driven._engine = cast("Engine", RunsOn())
     driving = asyncio.create_task(driven.drive())
-    done, _ = await asyncio.wait({driving}, timeout=2)
+    done, _ = await asyncio.wait({driving}, timeout=60 if ends else 2)
     assert bool(done) is ends
+
+    def runs_since_a_moment_ago() -> bool:
+        known = store.get("run-1")
+        since = None if known is None else known.running_since
+        return since is not None and abs(since - time.monotonic()) < 10
+
     if ends:
         assert (driven.job.state, driven.job.error_code) == (State.FAILED, "time_limit")
     else:
-        known = store.get("run-1")
-        assert known is not None
-        assert known.running_since is not None
-        assert abs(known.running_since - time.monotonic()) < 10
+        await asyncio.to_thread(wait_until, runs_since_a_moment_ago, 10)
     driven.cancel()
     await driving
 
@@ -297,6 +300,7 @@ async def test_a_container_that_is_being_made_when_the_job_is_cancelled_is_remov
 
     monkeypatch.setattr(EndedPrograms, "create", create)
     monkeypatch.setattr(EndedPrograms, "remove_job", remove_job)
+    monkeypatch.setattr("executor.runner.LATE_SECONDS", 30.0)  # it is waited for; how long is a matter of the machine
     driving = asyncio.create_task(driven.drive())
     await asyncio.to_thread(making.wait, 20)
     driven.cancel()
