@@ -599,7 +599,7 @@ def test_a_client_that_does_not_read_is_closed_and_holds_up_nobody(
                     break
             assert 'vuls_closed_total{code="4008"} 1.0' in admin.get("/metrics").text
             # The connection ends within the time it gets to read its close, although it never reads.
-            eventually(lambda: open_sockets(narrow) < before, timeout=10)
+            eventually(lambda: open_sockets(narrow) < before, timeout=20)
         stalled.close()
         assert "does not read (4008)" in narrow.log
     finally:

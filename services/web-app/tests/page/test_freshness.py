@@ -58,7 +58,7 @@ def fragile(world: World, relay: Relay, shared_fragile: Fragile) -> Fragile:
     relay.target = shared_fragile.instance.http_socket
     newest = world.notify("first")
     with shared_fragile.instance.admin() as admin:
-        eventually(lambda: admin.get("/status").json()["cursor"] == newest, 20)
+        eventually(lambda: admin.get("/status").json()["cursor"] == newest)
     return shared_fragile
 
 

@@ -109,7 +109,7 @@ def test_a_publisher_recovers_with_redis(redis_client: Redis, make_settings: Cal
     publisher = Publisher(make_settings("web"))
     assert publisher.publish(EVENT)
     redis_client.client_kill_filter(_type="normal", skipme=True)
-    wait_until(lambda: publisher.publish(EVENT), 3)
+    wait_until(lambda: publisher.publish(EVENT))
 
 
 def test_no_password_is_logged(caplog: pytest.LogCaptureFixture, closed_port: int) -> None:
