@@ -16,7 +16,7 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.redis_server import address_of, free_port
+from tests.redis_server import address_of, free_ports
 from tests.waiting import wait_until
 
 PRIMARY = "vuls"
@@ -85,8 +85,8 @@ class Sentinels:
         if self._container is None and not shutil.which("redis-server"):
             pytest.fail("no redis-server here and no VULS_TEST_SERVICES_CONTAINER: scripts/test_services.sh start")
         self.host = "127.0.0.1" if self._container is None else address_of(self._container)
-        self.redis_ports = [free_port() for _ in range(3)]
-        self.sentinel_ports = [free_port() for _ in range(3)]
+        ports = free_ports(6)
+        self.redis_ports, self.sentinel_ports = ports[:3], ports[3:]
         self._folder = f"/tmp/vuls-test-sentinel-{secrets.token_hex(4)}"
         self._here = Path(tempfile.mkdtemp(prefix="vuls-test-ca-"))
         self.ca = self._here / "ca.crt"
