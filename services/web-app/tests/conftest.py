@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from redis import Redis
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -14,6 +15,10 @@ from tests.services import Database, create_database, drop_database, required
 
 SettingsMaker = Callable[..., Settings]
 Sessions = sessionmaker[Session]
+
+# An example that takes long says something of the machine only; what has to be quick measures that itself.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 
 @pytest.hookimpl(tryfirst=True)  # before the items are chosen by their marks

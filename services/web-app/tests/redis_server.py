@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +27,7 @@ class OwnRedis:
         if self._container is None and not shutil.which("redis-server"):
             pytest.fail("no redis-server here and no VULS_TEST_SERVICES_CONTAINER: scripts/test_services.sh start")
         self.host = "127.0.0.1" if self._container is None else address_of(self._container)
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         self._folder = Path(tempfile.mkdtemp(prefix="vuls-test-redis-"))
         self._pidfile = (
             self._folder / "pid" if self._container is None else Path(f"/tmp/redis-{secrets.token_hex(4)}.pid")
@@ -84,8 +85,8 @@ def address_of(container: str) -> str:
     return _output(["docker", "inspect", "--format", template, container])
 
 
-def free_port() -> int:
-    """Return a port that nothing listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+def free_ports(number: int) -> list[int]:
+    """Return so many different ports that nothing listens on at the moment."""
+    with ExitStack() as held:
+        listeners = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
+        return [listener.getsockname()[1] for listener in listeners]

@@ -16,7 +16,7 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.redis_server import address_of, free_port
+from tests.redis_server import address_of, free_ports
 from tests.waiting import wait_until
 
 PRIMARY = "vuls"
@@ -85,8 +85,8 @@ class Sentinels:
         if self._container is None and not shutil.which("redis-server"):
             pytest.fail("no redis-server here and no VULS_TEST_SERVICES_CONTAINER: scripts/test_services.sh start")
         self.host = "127.0.0.1" if self._container is None else address_of(self._container)
-        self.redis_ports = [free_port() for _ in range(3)]
-        self.sentinel_ports = [free_port() for _ in range(3)]
+        ports = free_ports(6)
+        self.redis_ports, self.sentinel_ports = ports[:3], ports[3:]
         self._folder = f"/tmp/vuls-test-sentinel-{secrets.token_hex(4)}"
         self._here = Path(tempfile.mkdtemp(prefix="vuls-test-ca-"))
         self.ca = self._here / "ca.crt"
@@ -133,7 +133,7 @@ class Sentinels:
             self.start_redis(number)
         for number in range(3):
             self.start_sentinel(number)
-        wait_until(self._is_complete, 30, "the Sentinels' agreement")
+        wait_until(self._is_complete, 60, "the Sentinels' agreement")
 
     def start_redis(self, number: int) -> None:
         """Start one; only the first has no primary, and what has become of it since is the Sentinels' to tell it."""
@@ -146,7 +146,7 @@ class Sentinels:
         self._run("mkdir", "-p", f"{self._folder}/{name}")
         self._run("sh", "-c", f"cat >{self._folder}/{name}.conf", stdin=text)
         self._run("redis-server", f"{self._folder}/{name}.conf")
-        wait_until(lambda: self.role(number) is not None, 10, f"the start of {name}")
+        wait_until(lambda: self.role(number) is not None, what=f"the start of {name}")
 
     def start_sentinel(self, number: int) -> None:
         """Start one as new, or with what it has learned before."""
@@ -205,7 +205,7 @@ class Sentinels:
         pid = self._run("cat", f"{self._folder}/{name}.pid")
         self._run("kill", f"-{number.value}", pid)
 
-    def wait_for_another(self, old: int, seconds: float = 30) -> float:
+    def wait_for_another(self, old: int, seconds: float = 60) -> float:
         """Wait until another than `old` takes writes; return how many seconds that took."""
         began = time.monotonic()
         others = [number for number in range(3) if number != old]

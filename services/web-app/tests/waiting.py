@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], seconds: float = 10.0, what: str = "the condition") -> T:
+def wait_until(condition: Callable[[], T], seconds: float = 30.0, what: str = "the condition") -> T:
     """Return the first truthy value of `condition`; fail after `seconds`."""
     ends_at = time.monotonic() + seconds
     while not (value := condition()):

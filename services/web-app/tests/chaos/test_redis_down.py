@@ -55,7 +55,7 @@ def test_without_redis_events_come_through_the_log_and_clients_know(
     began = stage.newest()
     followers = [stage.follower("viewer-1", f"redis-{number}", fleet.choose) for number in range(clients)]
     witnesses = [Witness(follower) for follower in followers]
-    went, came, ours = run(_outage(stage, followers, own_redis, seconds))
+    went, came, ours = run(_outage(stage, followers, witnesses, own_redis, seconds))
     stage.judge(followers, read_log(stage.database, sequence(began)), "redis")
 
     late = [item for one in witnesses for item in one.late(stage.committed).items()]
@@ -72,18 +72,19 @@ def test_without_redis_events_come_through_the_log_and_clients_know(
 
 
 async def _outage(
-    stage: Stage, followers: list[Follower], redis: OwnRedis, seconds: float
+    stage: Stage, followers: list[Follower], witnesses: list[Witness], redis: OwnRedis, seconds: float
 ) -> tuple[float, float, float]:
     """Return when Redis went, when it took messages again, and how late this loop itself was."""
     async with following(followers), own_lateness() as lateness:
         with stage.happening(stage.world.hosts[0], every=0.25):
-            await asyncio.sleep(2.5)  # a heartbeat comes every second
+            await until(lambda: all(one.states for one in witnesses), 20, "first heartbeats")
             went = time.monotonic()
             await asyncio.to_thread(redis.signal, signal.SIGKILL)
             await asyncio.sleep(seconds)
             await asyncio.to_thread(redis.start)
             came = time.monotonic()
             await asyncio.sleep(RETURN + 3)
+            await until(lambda: all(one.states[-1][1] == "live" for one in witnesses), 20, "live again")
         last = sequence(await asyncio.to_thread(stage.newest))
         await until(lambda: all(follower.position >= last for follower in followers), 20, "up to date")
     return went, came, lateness.worst

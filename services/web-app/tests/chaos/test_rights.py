@@ -10,7 +10,7 @@ import pytest
 
 from app.config import Settings
 from tests.chaos.conftest import Stage
-from tests.chaos.crowd import following, run
+from tests.chaos.crowd import following, run, until
 from tests.chaos.faults import Fleet
 from tests.chaos.follower import Choose, Follower
 from tests.edge.browser import Browser
@@ -71,7 +71,7 @@ def test_nothing_comes_five_seconds_after_a_right_ended_on_either_instance(
     witness = stage.follower("viewer-1", "witness", fleet.choose)
     ears = {who: Ear(follower) for who, follower in victims.items()}
     told = Ear(witness)
-    acted = run(_watch(stage, [*victims.values(), witness], act))
+    acted = run(_watch(stage, [*victims.values(), witness], [*ears.values(), told], act))
 
     last = max(told.heard)
     assert last > acted + DEADLINE + 2, "events went on, and the witness heard them"
@@ -87,11 +87,11 @@ def _only(path: Path) -> Choose:
     return lambda _: path
 
 
-async def _watch(stage: Stage, followers: list[Follower], act: Callable[[], None]) -> float:
+async def _watch(stage: Stage, followers: list[Follower], ears: list[Ear], act: Callable[[], None]) -> float:
     """Follow, act, follow on; return when the action was done."""
     async with following(followers):
         with stage.happening(stage.world.hosts[0], every=0.1):
-            await asyncio.sleep(1)
+            await until(lambda: all(ear.heard for ear in ears), 20, "hearing of events")
             await asyncio.to_thread(act)
             acted = time.monotonic()
             await asyncio.sleep(DEADLINE + 3)

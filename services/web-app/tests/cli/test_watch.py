@@ -465,7 +465,7 @@ def test_at_a_terminal_progress_stays_in_one_line(world: World, relay: Relay, en
             world.progress(run, phase, percent)
             wait_until(partial(shows, f"Scan web-1: {phase}"), START, f"{phase} at the terminal")
         world.end(run, "success", CLEAN)
-        wait_until(partial(shows, "no known vulnerabilities"), START, "the end at the terminal")
+        wait_until(lambda: shows("no known vulnerabilities") and "\n" in shown, START, "the end at the terminal")
     finally:
         process.kill()
         process.wait(10)

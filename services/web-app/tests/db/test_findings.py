@@ -154,7 +154,7 @@ SEVERITY = st.sampled_from(sorted(SCORES))
 HISTORY = st.lists(st.none() | st.dictionaries(st.sampled_from("ABC"), SEVERITY), min_size=1, max_size=6)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(history=HISTORY)
 def test_the_migration_fills_the_state_as_if_it_had_been_kept(
     history: list[dict[str, str] | None], scan: Callable[..., int], database: Database

@@ -47,6 +47,11 @@ class Feed:
             if message["type"] == "heartbeat":
                 return message
 
+    def pong(self, timeout: float = 30) -> None:
+        """Read the answer to a ping; only heartbeats may come before it."""
+        while (text := str(self.connection.recv(timeout))) != "pong":
+            assert checked(text)["type"] == "heartbeat", text
+
     def updates_until(self, task_name: str, timeout: float = 30) -> list[dict[str, Any]]:
         """Return the events up to and including the one of this name."""
         found = []

@@ -20,6 +20,7 @@ from app.utils.passwords import hash_password
 from tests.edge.browser import Browser
 from tests.edge.process import InstanceProcess, eventually
 from tests.services import Database
+from tests.waiting import wait_until
 
 PASSWORD = "correct horse battery"
 Sessions = sessionmaker[Session]
@@ -130,7 +131,7 @@ def happen(web_sessions: Sessions, session_database: Database) -> Callable[..., 
         with web_sessions() as session:
             stored = load_event(session, event.id)
         if publish:
-            assert publisher.publish(stored)
+            wait_until(lambda: publisher.publish(stored), what="Redis, in the time that it is given")
         return stored
 
     return store

@@ -102,7 +102,7 @@ def _ok(client: httpx.Client) -> bool:
         return False
 
 
-def eventually(condition: Callable[[], object], timeout: float = 10, explain: Callable[[], str] = str) -> None:
+def eventually(condition: Callable[[], object], timeout: float = 30, explain: Callable[[], str] = str) -> None:
     """Wait until `condition` holds; fail after `timeout` seconds with what `explain` says."""
     deadline = time.monotonic() + timeout
     while not condition():

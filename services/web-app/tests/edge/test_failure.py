@@ -81,7 +81,7 @@ def test_events_arrive_within_two_seconds_while_redis_is_away_and_at_once_after_
             eventually(lambda: "Could not publish" in fragile.instance.log)
         finally:
             fragile.redis.mend()
-        eventually(lambda: public.get("/readyz").json()["redis"] == "ok", timeout=15)
+        eventually(lambda: public.get("/readyz").json()["redis"] == "ok")
         eventually(lambda: feed.heartbeat()["data"]["state"] == "live")
         happen("after Redis is back")
         assert feed.next()["data"]["task_name"] == "after Redis is back"
@@ -97,10 +97,10 @@ def test_a_half_open_link_to_redis_is_found_out_and_replaced(fragile: Fragile, s
         feed.next()
         fragile.redis.freeze()
         try:
-            eventually(lambda: feed.heartbeat()["data"]["state"] == "delayed", timeout=15)
+            eventually(lambda: feed.heartbeat()["data"]["state"] == "delayed")
         finally:
             fragile.redis.mend()
-        eventually(lambda: feed.heartbeat()["data"]["state"] == "live", timeout=15)
+        eventually(lambda: feed.heartbeat()["data"]["state"] == "live")
 
 
 def test_an_instance_all_of_whose_connections_are_at_work_for_pages_is_still_ready(
@@ -140,7 +140,7 @@ def test_an_instance_without_its_database_is_not_ready_says_why_and_recovers_wit
             assert feed.heartbeat()["data"]["age"] > 0
         finally:
             fragile.database.mend()
-        eventually(lambda: public.get("/readyz").status_code == 200, timeout=15)
+        eventually(lambda: public.get("/readyz").status_code == 200)
         assert feed.next()["data"]["task_name"] == "while the database is away for this instance"
         eventually(lambda: feed.heartbeat()["data"]["state"] == "live")
     assert "Traceback" not in fragile.instance.log

@@ -262,7 +262,9 @@ def _throw(target: Target, garbage: Garbage, wanted: int, of: str) -> None:
     print(f"{thrown} bad frames {of} in {time.monotonic() - began:.1f} s")  # noqa: T201
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], database=None
+)
 @given(
     st.lists(
         st.one_of(
@@ -355,7 +357,9 @@ CURSORS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
+@settings(
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], database=None
+)
 @given(CURSORS)
 def test_any_cursor_is_answered_and_none_is_a_fault(target: Target, cursor: str) -> None:
     with target.instance.client(**target.headers) as client:

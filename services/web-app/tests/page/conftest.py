@@ -19,7 +19,7 @@ from tests.page.world import PASSWORD, World
 from tests.services import Database
 
 CHROMIUM = "/usr/bin/chromium"
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=30_000)
 OpenPage = Callable[..., Page]
 StartInstance = Callable[..., InstanceProcess]
 
@@ -103,7 +103,7 @@ def new_context(chromium: Browser, relay: Relay) -> Iterator[Callable[..., Brows
             "timezone_id": "Europe/Berlin",
         }
         context = chromium.new_context(**(options | more))
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         contexts.append(context)
         return context
 

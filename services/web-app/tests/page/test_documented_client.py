@@ -82,6 +82,11 @@ class Tool:
         """The ids of the messages that it has printed in JSON."""
         return [json.loads(line)["id"] for line in (self.folder / "out").read_text().splitlines()]
 
+    def wait_for_cursor(self, cursor: str) -> None:
+        """Wait until the last program has kept it in its file, which it does after it has printed."""
+        file = self.folder / "cursor.txt"
+        wait_until(lambda: file.read_text() == cursor, START, "the last cursor in the file")
+
     def stop(self) -> None:
         """End what still runs."""
         for process in self._running:
@@ -109,14 +114,14 @@ def tool(world: World, relay: Relay, authority: Path, tmp_path: Path) -> Iterato
 
 @pytest.fixture
 def joined(running_instance: InstanceProcess) -> Callable[[], bool]:
-    """Whether a client has joined since the test began."""
+    """Whether a client has joined since the test began, after those of tests before have left."""
 
     def clients() -> int:
         with running_instance.admin() as admin:
             return int(admin.get("/status").json()["clients"])
 
-    before = clients()
-    return lambda: clients() > before
+    wait_until(lambda: clients() == 0, START, "the end of earlier clients")
+    return lambda: clients() > 0
 
 
 def test_the_page_of_another_tool_shows_what_happens_and_how_fresh_it_is(
@@ -163,8 +168,7 @@ def test_a_program_prints_each_event_once_whatever_breaks(
     wait_until(lambda: len(tool.printed) == 6, START, "six events")
     assert tool.printed == world.logged()
     if name != "events.js":
-        file = tool.folder / "cursor.txt"
-        wait_until(lambda: file.read_text() == world.logged()[-1], START, "the last cursor in the file")
+        tool.wait_for_cursor(world.logged()[-1])
 
 
 def test_the_client_in_python_keeps_its_cursor_through_a_drain_and_its_own_end(
@@ -184,6 +188,7 @@ def test_the_client_in_python_keeps_its_cursor_through_a_drain_and_its_own_end(
     world.scan(task, CLEAN)
     wait_until(lambda: len(tool.printed) == 6, START, "six events")
     assert "the instance is about to stop; coming back in" in tool.said
+    tool.wait_for_cursor(world.logged()[-1])
     first.kill()
     first.wait(10)
     world.scan(task, CLEAN)

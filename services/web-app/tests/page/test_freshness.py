@@ -58,7 +58,7 @@ def fragile(world: World, relay: Relay, shared_fragile: Fragile) -> Fragile:
     relay.target = shared_fragile.instance.http_socket
     newest = world.notify("first")
     with shared_fragile.instance.admin() as admin:
-        eventually(lambda: admin.get("/status").json()["cursor"] == newest, 20)
+        eventually(lambda: admin.get("/status").json()["cursor"] == newest)
     return shared_fragile
 
 
@@ -217,6 +217,7 @@ def test_many_scans_that_end_together_are_one_toast_with_the_runs_behind_it(
 
     toast = page.locator(".toast[data-digest]")
     expect(toast).to_have_count(1)
+    toast.hover()  # it stays while somebody looks at it
     expect(toast.locator(".toast-title")).to_have_text("60 scans finished")
     expect(toast).to_contain_text("57 assessed: 280 vulnerabilities")
     expect(toast).to_contain_text("3 not assessed")

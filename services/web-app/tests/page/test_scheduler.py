@@ -339,7 +339,7 @@ def test_times_are_in_the_readers_zone(world: World, open_page: OpenPage) -> Non
 
 def test_a_passed_due_time_is_replaced_by_the_next(world: World, open_page: OpenPage, database: Database) -> None:
     task = world.add_task("vuls-target-1", cron="0 3 * * *")
-    database.execute("UPDATE scheduled_task SET next_due_at = now() + interval '20 s'")
+    database.execute("UPDATE scheduled_task SET next_due_at = now() + interval '30 s'")
     page = open_page(clock=True)
     expect(page.locator(f"tr[data-task-id='{task.id}'] .due")).to_have_text(re.compile("in .* s"))
     database.execute("UPDATE scheduled_task SET next_due_at = now() + interval '5 hours 30 minutes'")

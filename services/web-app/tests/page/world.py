@@ -206,7 +206,7 @@ class World:
     def _publish(self, event: Event) -> str:
         with self.web() as session:
             stored = load_event(session, event.id)
-        assert self.publisher.publish(stored)
+        wait_until(lambda: self.publisher.publish(stored), what="Redis, in the time that it is given")
         return str(stored.cursor)
 
 

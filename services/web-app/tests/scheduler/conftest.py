@@ -23,7 +23,6 @@ from tests.executor_double import API_KEY, ExecutorDouble
 from tests.redis_server import OwnRedis
 from tests.scheduler.worker import Worker
 from tests.services import Database
-from tests.waiting import wait_until
 
 WorkerStarter = Callable[..., Worker]
 SPEED = 20.0  # an hour passes in three minutes, a minute in three seconds
@@ -92,8 +91,8 @@ def scheduling(settings: Settings, clock: Clock = database_now) -> Iterator[thre
         yield stop
     finally:
         stop.set()
-        thread.join(15)
-        wait_until(lambda: not thread.is_alive(), 1)
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 @pytest.fixture

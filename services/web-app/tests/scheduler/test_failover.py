@@ -109,7 +109,7 @@ def test_without_a_quorum_everything_waits_and_says_why(
     primary = sentinels.primary()
     for name in ("sentinel-1", "sentinel-2", f"redis-{primary}"):
         sentinels.signal(name, signal.SIGKILL)
-    wait_until(lambda: "s_down" in sentinels.state(0).get("flags", ""), 20, "the last Sentinel's doubt")
+    wait_until(lambda: "s_down" in sentinels.state(0).get("flags", ""), what="the last Sentinel's doubt")
     with scheduling(settings):
         queue_run(web)
         assert Publisher(settings).publish(EVENT) is False

@@ -19,6 +19,7 @@ def two(scheduler_settings: Maker) -> Iterator[tuple[Leadership, Leadership]]:
         Leadership(scheduler_settings(instance="vuls-web-1")) as one,
         Leadership(scheduler_settings(instance="vuls-web-2")) as other,
     ):
+        wait_until(lambda: not one.holder(), what="the end of the sessions of tests before")
         yield one, other
 
 

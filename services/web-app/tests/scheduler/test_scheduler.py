@@ -96,18 +96,18 @@ def test_jobs_lost_with_redis_are_sent_again_as_soon_as_it_is_back(
         wait_until(lambda: own_redis.queue_length("scan.default") == 1)
         own_redis.signal(signal.SIGKILL)
         own_redis.start()
-        wait_until(lambda: own_redis.queue_length("scan.default") == 1, 5)
+        wait_until(lambda: own_redis.queue_length("scan.default") == 1)
 
 
 def test_a_click_while_redis_is_away_is_sent_when_it_is_back(
     sessions_as: Sessioner, scheduler_settings: Maker, own_redis: OwnRedis
 ) -> None:
-    settings = scheduler_settings(redis_host=own_redis.host, redis_port=own_redis.port)
+    settings = scheduler_settings(redis_host=own_redis.host, redis_port=own_redis.port, resend_after=3600)
     own_redis.signal(signal.SIGKILL)
     with scheduling(settings):
         queue_run(sessions_as("web"))
         own_redis.start()
-        wait_until(lambda: own_redis.queue_length("scan.default") == 1, 5)
+        wait_until(lambda: own_redis.queue_length("scan.default") == 1)
 
 
 def test_a_job_that_nobody_claims_is_sent_again(
@@ -116,7 +116,7 @@ def test_a_job_that_nobody_claims_is_sent_again(
     settings = scheduler_settings(redis_host=own_redis.host, redis_port=own_redis.port, resend_after=0.3)
     with scheduling(settings):
         queue_run(sessions_as("web"))
-        wait_until(lambda: own_redis.queue_length("scan.default") == 3)
+        wait_until(lambda: own_redis.queue_length("scan.default") >= 3)
 
 
 @pytest.mark.parametrize("trouble", [signal.SIGKILL, signal.SIGSTOP], ids=["gone", "hangs"])
@@ -148,7 +148,7 @@ def test_a_database_that_was_away_ends_no_living_run(
     """After an outage all leases have expired; each worker gets one lease's time to renew its own."""
     web = sessions_as("web")
     living, silent = queue_run(web, "vuls-target-1")[0], queue_run(web, "vuls-target-2")[0]
-    with scheduling(scheduler_settings(lease_seconds=3)):
+    with scheduling(scheduler_settings(lease_seconds=6)):
         wait_until(lambda: database.execute(HOLDER))
         database.execute(
             "UPDATE run SET status = 'started', lease_owner = 'a', lease_expires_at = now() - interval '1 second'"
@@ -158,7 +158,7 @@ def test_a_database_that_was_away_ends_no_living_run(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database.name]
             )
         wait_until(lambda: "out of service: the database is away" in caplog.text)
-        wait_until(lambda: database.execute(HOLDER), 2)
+        wait_until(lambda: database.execute(HOLDER))
         database.execute("UPDATE run SET lease_expires_at = now() + interval '1 hour' WHERE id = %s", living.id)
         wait_until(lambda: database.execute("SELECT id FROM run WHERE status = 'failed'") == [(silent.id,)])
     assert database.execute("SELECT status FROM run WHERE id = %s", living.id) == [("started",)]
@@ -173,7 +173,7 @@ def test_a_stopped_scheduler_hands_over_and_says_who_is_active(
         with scheduling(scheduler_settings(instance="vuls-web-2")):
             wait_until(lambda: "Scheduler vuls-web-2 stands by; active is vuls-scheduler vuls-web-1" in caplog.messages)
             stop.set()
-            wait_until(lambda: "Scheduler vuls-web-2 is active" in caplog.messages, 2)
+            wait_until(lambda: "Scheduler vuls-web-2 is active" in caplog.messages, 10)
 
 
 def test_the_program_says_that_it_is_active_and_ends_cleanly_at_a_term(database: Database, tmp_path: Path) -> None:
@@ -188,11 +188,11 @@ def test_the_program_says_that_it_is_active_and_ends_cleanly_at_a_term(database:
     try:
         wait_until(lambda: "Scheduler vuls-web-1 is active" in log.read_text(), 60)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
     finally:
         process.kill()
     assert "Scheduler vuls-web-1 is out of service: stopping" in log.read_text()
-    assert database.execute(HOLDER) == []
+    wait_until(lambda: database.execute(HOLDER) == [], what="the end of its session")
     assert PASSWORD not in log.read_text()
 
 

@@ -39,6 +39,7 @@ def teller(worker: Settings) -> Iterator[ScanHostTeller]:
     teller.start()
     yield teller
     teller.stop()
+    teller._thread.join(30)  # or its last word comes in the next test
 
 
 def test_a_worker_tells_how_its_executor_and_the_database_are(

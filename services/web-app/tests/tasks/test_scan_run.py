@@ -325,7 +325,7 @@ def test_a_run_in_other_hands_is_waited_for(
     run_id = queue(web)
     background(runner.deliver, run_id)
     assert executor.scanning.wait(60)
-    threading.Timer(0.3, executor.let_end.set).start()
+    threading.Timer(1, executor.let_end.set).start()
     assert runner.run_now(1, "fast", run_id)["status"] == "success"
     assert len(executor.jobs) == 1
 
