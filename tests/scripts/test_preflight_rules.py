@@ -82,6 +82,7 @@ def test_a_sound_inventory_has_no_findings() -> None:
         (lambda s: s["tiers"].update(schedulers=[]), "inventory", "no host is in the group schedulers"),
         (lambda s: s["everyone"].remove(s["tiers"]["redis"].pop()), "inventory", "2 hosts are in the group redis"),
         (lambda s: s["tiers"].update(backup=["db-1", "scan-1"]), "inventory", "2 hosts are in the group backup"),
+        (lambda s: s["tiers"]["loadbalancers"].append("web-2"), "inventory", "web-2 is in the groups"),
         (lambda s: s["everyone"].append("lost-1"), "inventory", "lost-1 is in none of the groups"),
         (
             lambda s: s["hosts"]["db-1"].update(address="db-1.example.org"),

@@ -45,6 +45,16 @@ def tiers_of(tiers: Mapping[str, Sequence[str]], required: Iterable[str]) -> Ite
             "when one half cannot see the other, neither has a majority and nobody is promoted",
             "use one host (no failover), three or five",
         )
+    # One host for everything is the exception: its balancer reaches the instances' sockets, and needs no terminator.
+    balancers, web = tiers.get("loadbalancers", []), tiers.get("web", [])
+    both = [host for host in balancers if host in web]
+    if both and len({*balancers, *web}) > 1:
+        yield finding(
+            "inventory",
+            f"{', '.join(both)} {'is' if len(both) == 1 else 'are'} in the groups loadbalancers and web",
+            "both run nginx, each with its own nginx.conf: the one that is deployed last takes the place of the other",
+            "give balancers hosts of their own, or put everything on one host (inventories/single)",
+        )
     if len(tiers.get("backup", [])) > 1:
         yield finding(
             "inventory",
