@@ -75,6 +75,18 @@ def test_of_many_at_once_one_gets_it(file: Path, left: dict[str, Any] | None, mo
         assert [answer.result()["taken"] for answer in asked].count(True) == 1
 
 
+@pytest.mark.parametrize(
+    ("seconds", "same"), [("01", True), ("02", True), ("04", False)], ids=["equal", "the clock was set", "another"]
+)
+def test_a_clock_that_is_set_makes_no_other_process_of_a_holder(seconds: str, same: bool) -> None:
+    spec = importlib.util.spec_from_file_location("holder", FILES / "holder.py")
+    assert spec
+    assert spec.loader
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    assert program.same_moment("Mon Nov 30 04:55:01 2026", f"Mon Nov 30 04:55:{seconds} 2026") is same
+
+
 def test_the_holder_of_a_lock_is_known_to_run_or_not() -> None:
     program = [sys.executable, str(FILES / "holder.py")]
     me = json.loads(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
