@@ -10,7 +10,7 @@ BEFORE, RUNS, BROKEN, BROKEN_TOO, BROKEN_AGAIN = (letter * 12 for letter in "abc
 
 
 def switched(root: Path, way: str, target: str) -> str:
-    """Let this machine's `root` go a way of a rollout from RUNS to `target`, as web hosts do, and return what Ansible said."""
+    """Let this machine's `root` go a way of a rollout between RUNS and `target`; return what Ansible said."""
     variables = {
         "__rollout_way": way,
         "rollout_app_root": str(root),
