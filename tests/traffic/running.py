@@ -15,6 +15,7 @@ from tests.e2e import stack
 
 CLIENTS = int(os.environ.get("VULS_TEST_CLIENTS", "200"))
 RATE = float(os.environ.get("VULS_TEST_RATE", "20"))  # events a second
+PAGES = float(os.environ.get("VULS_TEST_PAGES", "4"))  # requests a second
 SCAN_EVERY = float(os.environ.get("VULS_TEST_SCAN_EVERY", "30"))  # seconds between two of them
 # A second, at most: a drain sends 50 a second away, and where the clients' process has to wait, two seconds of that
 # look like one.
@@ -39,7 +40,7 @@ def traffic(
     url = f"https://localhost:{os.environ.get('VULS_HTTPS_PORT', '8443')}"
     command = [
         sys.executable, "-m", "tests.traffic", f"--url={url}", f"--cafile={state / 'ca.crt'}",
-        f"--password-file={state / 'admin-password'}", f"--clients={clients}", f"--rate={RATE}", "--seconds=0",
+        f"--password-file={state / 'admin-password'}", f"--clients={clients}", f"--rate={RATE}", f"--page-rate={PAGES}", "--seconds=0",
         f"--report={report}", f"--ready-file={ready}", f"--max-reconnects={RECONNECTS}",
         f"--source=docker exec -i {prefix}-worker uv run python",
         f"--psql=docker exec -u postgres {prefix}-db psql -d vuls", *(f"--may-{name}" for name in may),
