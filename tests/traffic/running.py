@@ -40,8 +40,8 @@ def traffic(
     url = f"https://localhost:{os.environ.get('VULS_HTTPS_PORT', '8443')}"
     command = [
         sys.executable, "-m", "tests.traffic", f"--url={url}", f"--cafile={state / 'ca.crt'}",
-        f"--password-file={state / 'admin-password'}", f"--clients={clients}", f"--rate={RATE}", f"--page-rate={PAGES}", "--seconds=0",
-        f"--report={report}", f"--ready-file={ready}", f"--max-reconnects={RECONNECTS}",
+        f"--password-file={state / 'admin-password'}", f"--clients={clients}", f"--rate={RATE}", f"--page-rate={PAGES}",
+        "--seconds=0", f"--report={report}", f"--ready-file={ready}", f"--max-reconnects={RECONNECTS}",
         f"--source=docker exec -i {prefix}-worker uv run python",
         f"--psql=docker exec -u postgres {prefix}-db psql -d vuls", *(f"--may-{name}" for name in may),
         *(["--scan-tasks=1,2", f"--scan-every={SCAN_EVERY}"] if scans else []),
