@@ -2,6 +2,7 @@
 
 import copy
 import datetime as dt
+import json
 import re
 import socket
 import ssl
@@ -230,6 +231,7 @@ def seen(host: str, **changes: Any) -> dict[str, Any]:
         "listeners": [{"port": 5432, "others": True}] if host == "db-1" else [],
         "names": {"web-1": {"db-1": ["192.0.2.5"]}, "db-1": {"db-1": ["192.0.2.5"]}}.get(host, {}),
         "connections": connections if host == "web-1" else [],
+        "lock": "",
     }
     return {"began": NOW, "ended": NOW + 2, "look": look | changes}
 
@@ -260,6 +262,34 @@ def connection(result: str, **more: Any) -> dict[str, Any]:
 
 def test_sound_hosts_have_no_findings() -> None:
     assert of_hosts() == []
+
+
+@pytest.mark.parametrize(
+    ("lock", "words"),
+    [
+        (
+            {
+                "user": "anna",
+                "host": "desk",
+                "verb": "rollback",
+                "release": "0123456789ab",
+                "since": "2026-11-30 10:00:00 UTC",
+            },
+            "a rollback of 0123456789ab by anna on desk, begun 2026-11-30 10:00:00 UTC, is not done (its lock is on",
+        ),
+        ({}, "a rollout of a release by somebody on an unknown machine"),
+    ],
+)
+def test_a_rollout_that_is_not_done_is_told_with_its_operator(lock: dict[str, str], words: str) -> None:
+    (found,) = of_hosts({"web-1": seen("web-1", lock=json.dumps(lock))})
+    assert found["check"] == "rollout"
+    assert words in found["what"]
+    assert "accept" in found["next"]
+
+
+def test_a_lock_that_nobody_can_read_is_one_too() -> None:
+    (found,) = of_hosts({"web-1": seen("web-1", lock="half a l")})
+    assert found["check"] == "rollout"
 
 
 def test_bare_hosts_have_no_findings_either() -> None:
@@ -534,10 +564,21 @@ def listener(tmp_path: Path) -> Iterator[Callable[..., int]]:
         server.close()
 
 
-def look(tmp_path: Path, *connections: dict[str, Any]) -> dict[str, Any]:
-    asked = {"paths": ["/no/such/place"], "names": ["localhost", "no-such-name.invalid"], "timeout": 30.0}
+def look(tmp_path: Path, *connections: dict[str, Any], lock: str = "") -> dict[str, Any]:
+    asked = {
+        "paths": ["/no/such/place"],
+        "names": ["localhost", "no-such-name.invalid"],
+        "timeout": 30.0,
+        "lock_file": lock,
+    }
     result: dict[str, Any] = LOOK.look(asked | {"connections": list(connections), "ca_file": str(tmp_path / "ca.crt")})
     return result
+
+
+def test_a_look_reads_the_lock_of_a_rollout(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text('{"verb": "rollout"}')
+    assert look(tmp_path, lock=str(tmp_path / "lock"))["lock"] == '{"verb": "rollout"}'
+    assert look(tmp_path, lock=str(tmp_path / "none"))["lock"] == ""
 
 
 def test_a_look_tells_what_the_machine_is(tmp_path: Path) -> None:

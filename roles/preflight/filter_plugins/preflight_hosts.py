@@ -3,6 +3,7 @@
 Findings have the form that preflight_inventory explains.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -131,6 +132,25 @@ def system(host: str, seen: Mapping[str, Any], needs: Mapping[str, Any]) -> Iter
                 "no release can be installed, whatever space is free",
                 "remove directories with many small files",
             )
+
+
+def rollout(host: str, seen: Mapping[str, Any]) -> Iterator[Finding]:
+    """Look at whether a rollout is going on, or was interrupted."""
+    if not seen["lock"]:
+        return
+    try:
+        lock = json.loads(seen["lock"])
+    except ValueError:
+        lock = {}
+    who = f"{lock.get('user', 'somebody')} on {lock.get('host', 'an unknown machine')}"
+    what = f"a {lock.get('verb', 'rollout')} of {lock.get('release') or 'a release'}"
+    yield finding(
+        "rollout",
+        f"{what} by {who}, begun {lock.get('since', 'some time ago')}, is not done (its lock is on {host})",
+        "a deployment beside it restarts what it is in the middle of, and gives all hosts the release of this checkout",
+        "wait for its end, or, where it was interrupted, type its command again; where nobody will, "
+        'accept it: -e \'{"preflight_accept": ["rollout"]}\'',
+    )
 
 
 def names(host: str, seen: Mapping[str, Any], wanted: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
@@ -293,6 +313,7 @@ def preflight_hosts(tried: Looks, given: Mapping[str, Any]) -> list[Finding]:
     for host, answer in looks.items():
         found += system(host, answer["look"], {**given, "tiers": parts})
         found += names(host, answer["look"], wanted[host])
+        found += rollout(host, answer["look"])
     found += same_versions(looks, given["tiers"].get("postgresql", []), given["postgresql"])
     found += authority(looks, given["ca"])
     found += paths(looks, wanted, given["certificate_days"], given["renews_certificates"])

@@ -43,6 +43,10 @@ options:
     description: CA that certificates are checked against, on the host.
     type: path
     required: true
+  lock_file:
+    description: What a rollout that is not done leaves on the host. Empty for none.
+    type: str
+    default: ""
   timeout:
     description: Seconds for each connection.
     type: float
@@ -211,6 +215,7 @@ def look(parameters: dict[str, Any]) -> dict[str, Any]:
             "root": os.geteuid() == 0,
             "ca": hashlib.sha256(ca.strip().encode()).hexdigest() if ca else "",
             "listeners": listeners(),
+            "lock": text(parameters["lock_file"]) if parameters["lock_file"] else "",
             "names": {name: found.result() for name, found in known.items()},
             "connections": [answer.result() for answer in tried],
         }
@@ -225,6 +230,7 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "default": []},
             "connections": {"type": "list", "elements": "dict", "default": []},
             "ca_file": {"type": "path", "required": True},
+            "lock_file": {"type": "str", "default": ""},
             "timeout": {"type": "float", "default": 3.0},
         },
         supports_check_mode=True,
