@@ -62,10 +62,14 @@ class Readiness:
         # On a connection of its own: an instance all of whose other ones are at work for pages is busy, not ill.
         if self._realtime.reads_log(within=LOG_FRESH):
             return "ok"
+        # Asked twice: a process that got no processor for so long finds its own time run out, whatever the database did.
+        return "ok" if await self._answers() or await self._answers() else "away"
+
+    async def _answers(self) -> bool:
         try:
             async with asyncio.timeout(TIMEOUT), self._sessions() as session:
                 await session.execute(text("SELECT 1"))
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             log.warning("The database does not answer (%s)", type(error).__name__)
-            return "away"
-        return "ok"
+            return False
+        return True
