@@ -62,7 +62,7 @@ class Readiness:
         # On a connection of its own: an instance all of whose other ones are at work for pages is busy, not ill.
         if self._realtime.reads_log(within=LOG_FRESH):
             return "ok"
-        # Asked twice: a process that got no processor for so long finds its own time run out, whatever the database did.
+        # Twice: a process that got no processor for so long finds its time run out, whatever the database did.
         return "ok" if await self._answers() or await self._answers() else "away"
 
     async def _answers(self) -> bool:

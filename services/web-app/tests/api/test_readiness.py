@@ -40,6 +40,6 @@ def test_one_stall_is_no_reason_to_send_traffic_elsewhere(
         subscriber=SimpleNamespace(connected=True),
         manager=SimpleNamespace(head=object()),
     )
-    asked = Readiness(cast(Any, answering_after(iter(seconds))), cast(Any, realtime))
+    asked = Readiness(cast("Any", answering_after(iter(seconds))), cast("Any", realtime))
     state = asyncio.run(asked.state())
     assert (state.reason, state.ready) == (reason, reason is None)
