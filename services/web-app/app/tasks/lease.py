@@ -56,6 +56,6 @@ class LeaseKeeper:
             if due:
                 renew_at = time.monotonic() + self._interval
             if not held and not self._done.is_set():
-                logger.warning("Run %s was ended or given away while it was scanned", self._run.id)
                 self.lost.set()
+                logger.warning("Run %s was ended or given away while it was scanned", self._run.id)
                 return
