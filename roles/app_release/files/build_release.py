@@ -186,13 +186,15 @@ def commit_of(source: Path) -> str:
     """
     git = ["git", "-C", str(source)]
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)  # noqa: S603
-        changed = subprocess.run(  # noqa: S603 (arguments are this file's own)
-            [*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True
+        head, changed = (
+            subprocess.run(  # noqa: S603 (arguments are this file's own)
+                [*git, *words], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."])
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return f"{head.stdout.strip()}{' and changes' if changed.stdout else ''}"
+    return f"{head}{' and changes' if changed else ''}"
 
 
 def pack(archive: Path, files: dict[str, Path], texts: dict[str, str]) -> None:

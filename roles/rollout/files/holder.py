@@ -10,7 +10,7 @@ import os
 import platform
 import subprocess
 import sys
-from datetime import datetime
+import time
 
 LSTART = "%a %b %d %H:%M:%S %Y"  # how ps writes when a process began
 
@@ -30,10 +30,10 @@ def look(pid: int) -> tuple[int, str, str] | None:
 def same_moment(one: str, other: str) -> bool:
     """Say whether ps means one moment by both: it works it out from the clock, which may be set in between."""
     try:
-        apart = datetime.strptime(one, LSTART) - datetime.strptime(other, LSTART)  # noqa: DTZ007  (both are of one zone)
+        apart = time.mktime(time.strptime(one, LSTART)) - time.mktime(time.strptime(other, LSTART))
     except ValueError:
         return one == other
-    return abs(apart.total_seconds()) <= 2
+    return abs(apart) <= 2
 
 
 def outermost() -> tuple[int, str]:

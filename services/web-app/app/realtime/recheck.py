@@ -46,9 +46,10 @@ async def recheck_permissions(
 def _compare(
     session: Session, credentials: set[Credential], user_ids: list[int], idle: int
 ) -> tuple[dict[int, Access | None], set[Credential]]:
+    # Rights first: whoever is removed between the two reads has a sign-in that ended, as in any other moment.
+    found = load_accesses(session, user_ids)
     hashes = {item.token_hash for item in credentials if isinstance(item, SessionCredential)}
     token_ids = {item.token_id for item in credentials if isinstance(item, TokenCredential)}
     alive: set[Credential] = {SessionCredential(item) for item in live_sessions(session, hashes, idle)}
     alive |= {TokenCredential(item) for item in live_tokens(session, token_ids)}
-    found = load_accesses(session, user_ids)
     return {user_id: found.get(user_id) for user_id in user_ids}, credentials - alive
