@@ -447,8 +447,13 @@ def of_controller(directory: Path, **changes: Any) -> Found:
         "ansible": DEFAULTS["preflight_ansible"],
         "python": DEFAULTS["preflight_python"],
         "collections": [{"name": "community.crypto", "version": ">=3.0.0"}],
-        "pki_dir": str(directory),
-        "leaves": [{"name": "db-1", "alternative_names": ["DNS:db.test"]}],
+        "authorities": [
+            {
+                "pki_dir": str(directory),
+                "leaves": changes.pop("leaves", [{"name": "db-1", "alternative_names": ["DNS:db.test"]}]),
+            },
+            *changes.pop("more", []),
+        ],
         "ca_days": 90,
         "certificate_days": 14,
         "makes_missing": False,
@@ -498,6 +503,15 @@ def test_a_certificate_that_clients_would_refuse_is_found_where_none_is_made_ane
     assert [one["check"] for one in found] == ["certificates"], sentences(found)
     assert words in sentences(found)
     assert of_controller(tmp_path, renews_certificates=True) == []
+
+
+def test_certificates_of_a_second_ca_are_looked_at_too(tmp_path: Path) -> None:
+    pair("db-1", tmp_path, 100, pair("CA", tmp_path, 1000), ("db-1", "db.test"))
+    second = tmp_path / "backups"
+    second.mkdir()
+    pair("backup-1", second, 5, pair("CA", second, 1000), ("backup-1",))
+    found = of_controller(tmp_path, more=[{"pki_dir": str(second), "leaves": [{"name": "backup-1"}]}])
+    assert [one["what"] for one in found] == [f"the certificate {second}/backup-1.crt ends in 5 days"]
 
 
 def test_a_certificate_of_another_ca_is_found(tmp_path: Path) -> None:

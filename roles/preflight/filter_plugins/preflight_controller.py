@@ -152,20 +152,18 @@ def preflight_controller(controller: Mapping[str, Any], given: Mapping[str, Any]
 
     Args:
         controller: what preflight_read says of it.
-        given: ansible (first and last version), python, collections (as in requirements.yml), pki_dir, leaves (as in
-            pki_leaves), ca_days and certificate_days (that have to be left), makes_missing, renews_certificates.
+        given: ansible (first and last version), python, collections (as in requirements.yml), authorities (each with
+            pki_dir and leaves, as in pki_leaves), ca_days and certificate_days (that have to be left), makes_missing,
+            renews_certificates.
 
     """
-    directory = Path(given["pki_dir"])
-    return [
-        *versions(controller, given["ansible"], given["python"], given["collections"]),
-        *authority(directory, given["ca_days"]),
-        *(
-            []
-            if given["renews_certificates"]
-            else leaves(directory, given["leaves"], given["certificate_days"], given["makes_missing"])
-        ),
-    ]
+    found = [*versions(controller, given["ansible"], given["python"], given["collections"])]
+    for one in given["authorities"]:
+        directory = Path(one["pki_dir"])
+        found += authority(directory, given["ca_days"])
+        if not given["renews_certificates"]:
+            found += leaves(directory, one["leaves"], given["certificate_days"], given["makes_missing"])
+    return found
 
 
 def preflight_text(findings: Sequence[Finding], accepted: Sequence[str] = ()) -> str:
