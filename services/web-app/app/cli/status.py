@@ -29,13 +29,16 @@ def status(socket: Sockets = None, as_json: AsJson = False) -> None:
 
 
 def _this_host() -> dict[str, Any]:
-    """Return what a host without a web instance can say: whether its component reaches its services."""
+    """Return what a host without a web instance can say: whether its component reaches its services.
+
+    Jobs come through Redis, so without it nothing is done here, although a web instance would still serve.
+    """
     settings = get_settings()
     database, redis_fault = _database(settings), _redis_fault(settings)
     row: dict[str, Any] = dict.fromkeys(_COLUMNS)
     return row | {
         "instance": settings.component,
-        "ready": database == "ok",
+        "ready": database == "ok" and redis_fault is None,
         "reason": redis_fault,
         "database": database,
         "redis": "away" if redis_fault else "ok",

@@ -116,6 +116,18 @@ def test_an_instance_that_is_gone_is_missed(vulsctl: Run, process_settings: Call
     assert "no answer" in rows[0]["reason"]
 
 
+def test_a_worker_without_redis_is_ill_and_says_what_keeps_it_from_it(
+    vulsctl: Run, process_settings: Callable[..., Any], redis_client: Redis
+) -> None:
+    del redis_client
+    process_settings("worker")
+    assert answer(vulsctl("status", "--json"))["items"][0]["redis"] == "ok"
+    process_settings("worker", redis_port=1)
+    (row,) = answer(vulsctl("status", "--json", status=1))["items"]
+    assert (row["ready"], row["database"], row["redis"]) == (False, "ok", "away")
+    assert "refused" in row["reason"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "said"),
     [
