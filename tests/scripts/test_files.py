@@ -70,7 +70,8 @@ NOON = dt.datetime(2025, 11, 30, 12, 0, 0, 250_000, dt.UTC).timestamp()
 def began(*seconds: float) -> str:
     """Return what systemctl says of units that began so many seconds after noon."""
     starts = (dt.datetime.fromtimestamp(NOON + second, dt.UTC) for second in seconds)
-    return "\n\n".join(f"ExecMainStartTimestamp={start:%a %Y-%m-%d %H:%M:%S.%f} UTC" for start in starts) + "\n"
+    lines = (f"ActiveState=active\nExecMainStartTimestamp={start:%a %Y-%m-%d %H:%M:%S.%f} UTC" for start in starts)
+    return "\n\n".join(lines) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,9 @@ def began(*seconds: float) -> str:
         (began(-0.000_1), True),
         (began(1, -1), True),  # of two instances one was restarted
         (began(1, 2), False),
-        ("ExecMainStartTimestamp=\n", False),  # it never began
+        ("ActiveState=active\nExecMainStartTimestamp=\n", False),  # it never began
+        (began(-1).replace("=active", "=inactive"), False),  # it reads it when it starts
+        (began(-1).replace("=active", "=failed") + "\n" + began(1), False),
         ("", False),  # there is no such unit
     ],
 )
@@ -106,7 +109,9 @@ def applied(place: Path, start: float, *flags: str) -> subprocess.CompletedProce
     (place / "bin").mkdir(exist_ok=True)
     when = dt.datetime.fromtimestamp(start, dt.UTC)
     # Only what a unit's start is: this machine has no unit of that name.
-    (place / "bin/systemctl").write_text(f"#!/bin/sh\necho ExecMainStartTimestamp={when:%a %Y-%m-%d %H:%M:%S.%f} UTC\n")
+    (place / "bin/systemctl").write_text(
+        f"#!/bin/sh\necho ActiveState=active\necho ExecMainStartTimestamp={when:%a %Y-%m-%d %H:%M:%S.%f} UTC\n"
+    )
     (place / "bin/systemctl").chmod(0o755)
     variables = {
         "files_wanted": [{"path": str(place / "settings.env"), "mode": "0644", "content": "A='1'\n"}],

@@ -44,14 +44,15 @@ def unread(wanted: Iterable[Mapping[str, Any]], found: Iterable[Mapping[str, Any
     Args:
         wanted: as for `differing`; directories do not count.
         found: what `find` saw on the host, with the time of each (seconds since the epoch).
-        shown: what `systemctl show --timestamp=us+utc` says of ExecMainStartTimestamp, of one unit or of several, of
-            which the one that began first counts; those that never began have nothing there.
+        shown: what `systemctl show --timestamp=us+utc` says of ActiveState and ExecMainStartTimestamp, of one unit or, with
+            an empty line between, of several. The active one that began first counts: others read the files when they start.
 
     A file of the future says nothing: it was written when the host's clock was wrong.
     """
-    values = (line.partition("=")[2].split() for line in shown.splitlines() if line.startswith("ExecMainStart"))
+    units = (dict(line.split("=", 1) for line in unit.splitlines() if "=" in line) for unit in shown.split("\n\n"))
+    began = (unit.get("ExecMainStartTimestamp", "").split() for unit in units if unit.get("ActiveState") == "active")
     # The weekday, the date, the time, UTC.
-    starts = [dt.datetime.fromisoformat(f"{said[1]}T{said[2]}+00:00").timestamp() for said in values if len(said) == 4]
+    starts = [dt.datetime.fromisoformat(f"{said[1]}T{said[2]}+00:00").timestamp() for said in began if len(said) == 4]
     if not starts:
         return []
     files = {entry["path"] for entry in wanted if "content" in entry}
