@@ -1,10 +1,17 @@
 """What the role files finds to write: what is missing or different, and nothing else."""
 
+import datetime as dt
 import hashlib
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .ansible import ROOT, ansible, said
 from .rules import plugin
 
 FILES = plugin("files", "filter_plugins", "files")
@@ -55,3 +62,86 @@ def test_a_file_in_the_place_of_a_directory_is_to_do() -> None:
 
 def test_one_look_sees_every_path() -> None:
     assert FILES.look_at(WANTED) == {"paths": ["/etc/vuls", "/etc/vuls/web"], "patterns": ["settings.env", "web"]}
+
+
+NOON = dt.datetime(2025, 11, 30, 12, 0, 0, 250_000, dt.UTC).timestamp()
+
+
+def began(*seconds: float) -> str:
+    """Return what systemctl says of units that began so many seconds after noon."""
+    starts = (dt.datetime.fromtimestamp(NOON + second, dt.UTC) for second in seconds)
+    lines = (f"ActiveState=active\nExecMainStartTimestamp={start:%a %Y-%m-%d %H:%M:%S.%f} UTC" for start in starts)
+    return "\n\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("shown", "is_unread"),
+    [
+        (began(1), False),
+        (began(-1), True),
+        (began(0.000_1), False),
+        (began(-0.000_1), True),
+        (began(1, -1), True),  # of two instances one was restarted
+        (began(1, 2), False),
+        ("ActiveState=active\nExecMainStartTimestamp=\n", False),  # it never began
+        (began(-1).replace("=active", "=inactive"), False),  # it reads it when it starts
+        (began(-1).replace("=active", "=failed") + "\n" + began(1), False),
+        ("", False),  # there is no such unit
+    ],
+)
+def test_a_file_is_unread_if_what_reads_it_began_before(shown: str, is_unread: bool) -> None:
+    found = [{**entry, "mtime": NOON} for entry in seen()]
+    assert FILES.unread(WANTED, found, shown) == ([FILE["path"]] if is_unread else [])
+
+
+def test_neither_directories_nor_files_of_others_nor_those_of_the_future_are_unread() -> None:
+    directory, file = seen()
+    found = [
+        {**directory, "mtime": NOON},
+        {**file, "path": "/etc/vuls/web/other", "mtime": NOON},
+        {**file, "mtime": time.time() + 60},
+    ]
+    assert FILES.unread(WANTED, found, began(-60)) == []
+
+
+def applied(place: Path, start: float, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Run the role for one file, whose unit began at a time, with a handler that is seen."""
+    (place / "bin").mkdir(exist_ok=True)
+    when = dt.datetime.fromtimestamp(start, dt.UTC)
+    # Only what a unit's start is: this machine has no unit of that name.
+    (place / "bin/systemctl").write_text(
+        f"#!/bin/sh\necho ActiveState=active\necho ExecMainStartTimestamp={when:%a %Y-%m-%d %H:%M:%S.%f} UTC\n"
+    )
+    (place / "bin/systemctl").chmod(0o755)
+    variables = {
+        "files_wanted": [{"path": str(place / "settings.env"), "mode": "0644", "content": "A='1'\n"}],
+        "files_notify": ["Restart it"],
+        "files_unit": "vuls-test.service",
+    }
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {"vuls_no_log": True},
+        "roles": [{"role": "files", "vars": variables}],
+        "handlers": [{"name": "Restart it", "debug": {"msg": "it was restarted"}}],
+    }
+    (place / "play.yml").write_text(json.dumps([play]))
+    line = ["ansible-playbook", *flags, "-i", "localhost,", "-c", "local", str(place / "play.yml")]
+    return ansible(
+        *line,
+        ANSIBLE_ROLES_PATH=str(ROOT / "roles"),
+        HOME=os.environ.get("HOME", "/root"),
+        PATH=f"{place / 'bin'}:{os.environ['PATH']}",
+    )
+
+
+def test_what_a_run_that_was_broken_off_has_written_is_made_known_once(tmp_path: Path) -> None:
+    before = time.time() - 10
+    assert "it was restarted" in said(applied(tmp_path, before)), "the file is new"
+    for flags in (["--check"], []):
+        again = applied(tmp_path, before, *flags)
+        assert "changed=1" in said(again)
+        assert "it was restarted" in said(again)
+    calm = applied(tmp_path, time.time())
+    assert "changed=0" in said(calm)
+    assert "it was restarted" not in said(calm)

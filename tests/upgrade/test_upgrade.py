@@ -159,6 +159,14 @@ def test_a_host_is_drained_and_comes_back(releases: dict[str, str]) -> None:
     status, output = fleet.play("drain", "-e", f"drain={fleet.WEB[0]}")
     assert status == 0, output[-6000:]
     assert {value for name, value in fleet.serving().items() if name.startswith(fleet.WEB[0])} == {"draining"}
+    status, output = fleet.play("drain", "-e", f"drain={fleet.WEB[1]}")
+    assert status != 0
+    assert "Nobody would be left to serve" in output
+    for back in ("false", "true"):
+        status, output = fleet.play("drain", "-e", f"drain={fleet.WEB[1]}:1", "-e", f"back={back}")
+        assert status == 0, output[-6000:]
+        assert f"{fleet.WEB[0]}:1, {fleet.WEB[0]}:2" in " ".join(output.split()), "it stays out, and is named"
+    assert " down" in stack.must(stack.on(fleet.BALANCER, "grep", "-E", r"^\s+server ", "/etc/nginx/nginx.conf"))
     status, output = fleet.play("drain", "-e", f"drain={fleet.WEB[0]}", "-e", "back=true")
     assert status == 0, output[-6000:]
     fleet.assert_all_serve(target)

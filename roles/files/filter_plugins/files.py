@@ -1,6 +1,8 @@
 """What of a list of files and directories is not on a host as it should be, by one look at the host."""
 
+import datetime as dt
 import hashlib
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -34,6 +36,30 @@ def differing(wanted: Iterable[Mapping[str, Any]], found: Iterable[Mapping[str, 
     return [entry for entry in complete if present.get(entry["path"]) != _print(entry)]
 
 
+def unread(wanted: Iterable[Mapping[str, Any]], found: Iterable[Mapping[str, Any]], shown: str) -> list[str]:
+    """Return the paths of wanted files that were written after what reads them began.
+
+    A run that was broken off between a change and its handler leaves such files, and no later run sees a change.
+
+    Args:
+        wanted: as for `differing`; directories do not count.
+        found: what `find` saw on the host, with the time of each (seconds since the epoch).
+        shown: what `systemctl show --timestamp=us+utc` says of ActiveState and ExecMainStartTimestamp, of one unit or, with
+            an empty line between, of several. The active one that began first counts: others read the files when they start.
+
+    A file of the future says nothing: it was written when the host's clock was wrong.
+    """
+    units = (dict(line.split("=", 1) for line in unit.splitlines() if "=" in line) for unit in shown.split("\n\n"))
+    began = (unit.get("ExecMainStartTimestamp", "").split() for unit in units if unit.get("ActiveState") == "active")
+    # The weekday, the date, the time, UTC.
+    starts = [dt.datetime.fromisoformat(f"{said[1]}T{said[2]}+00:00").timestamp() for said in began if len(said) == 4]
+    if not starts:
+        return []
+    files = {entry["path"] for entry in wanted if "content" in entry}
+    now = time.time()
+    return sorted(entry["path"] for entry in found if entry["path"] in files and min(starts) < entry["mtime"] <= now)
+
+
 def _print(entry: Entry) -> tuple[str, str, str, str | None]:
     content = entry.get("content")
     digest = None if content is None else hashlib.sha256(content.encode()).hexdigest()
@@ -45,4 +71,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by name."""
-        return {"files_look_at": look_at, "files_differing": differing}
+        return {"files_look_at": look_at, "files_differing": differing, "files_unread": unread}
