@@ -106,6 +106,32 @@ def test_all_that_is_wrong_in_an_inventory_comes_at_once(tmp_path: Path) -> None
     assert not (tmp_path / "state").exists(), "nothing was changed"
 
 
+def test_a_zone_that_a_group_says_in_hosts_yml_is_found(tmp_path: Path) -> None:
+    """It loses to what all inventories share; said in group_vars, or of the host itself, it holds."""
+    copy = copied("production.example", tmp_path)
+    told = {
+        "lost": {"hosts": {"till-1": None, "till-2": {"vuls_zone": "office"}}, "vars": {"vuls_zone": "office"}},
+        "held": {"hosts": {"till-3": None}, "vars": {"vuls_zone": "office"}},
+        "same": {"hosts": {"till-4": None}, "vars": {"vuls_zone": "{{ vuls_zones | first }}"}},
+    }
+    scanned = {"all": {"children": {**told, "scan_targets": {"children": dict.fromkeys(told)}}}}
+    (copy / "more.yml").write_text(json.dumps(scanned))
+    (copy / "group_vars/held.yml").write_text(json.dumps({"vuls_zone": "office"}))
+    refused = ansible("ansible-playbook", "-i", str(copy), *PREFLIGHT, VULS_STATE_DIR=str(tmp_path / "state"))
+    assert refused.returncode != 0
+    assert "vuls_zone of the group lost in hosts.yml is passed over (for till-1)" in said(refused)
+    assert "vuls_zone of the group held" not in said(refused)
+    assert "vuls_zone of the group same" not in said(refused)
+
+
+def test_networks_that_the_database_cannot_let_in_are_found(tmp_path: Path) -> None:
+    copy = copied("production.example", tmp_path)
+    (copy / "group_vars/all/test.yml").write_text(json.dumps({"vuls_database_clients": ["samenet", "10.1.0.7"]}))
+    refused = ansible("ansible-playbook", "-i", str(copy), *PREFLIGHT, VULS_STATE_DIR=str(tmp_path / "state"))
+    assert refused.returncode != 0
+    assert "vuls_database_clients of db-1 names '10.1.0.7', which is an address without a mask" in said(refused)
+
+
 def test_an_inventory_without_the_link_is_told_where_it_leads(tmp_path: Path) -> None:
     copy = copied("single", tmp_path)
     (copy / "group_vars/all/00-shared").unlink()
