@@ -11,31 +11,37 @@ from pathlib import Path
 from .ansible import ROOT, ansible, said
 
 # On each of these the stand-in of the role tells what it was asked for, and of a promotion whether it failed.
-ENTRIES = ("fence", "unfence", "promote", "rejoin", "main")
+ENTRIES = ("fence", "unfence", "promote", "rejoin", "confirm", "main")
 OBSERVE = [{"name": "Tell", "set_fact": {"postgresql_state": "{{ test_states[inventory_hostname] }}"}}]
 
 
-def promote(place: Path, states: dict[str, str], *known: str, fails: str = "") -> tuple[int, list[str], str]:
+def promote(
+    place: Path, states: dict[str, str], *known: str, fails: str = "", synchronous: bool = False
+) -> tuple[int, list[str], str]:
     """Promote db-2 where hosts are in these states; returns exit status, what was asked of whom, and the output."""
     tasks = place / "roles/postgresql/tasks"
     tasks.mkdir(parents=True)
     (tasks / "observe.yml").write_text(json.dumps(OBSERVE))
     for entry in ENTRIES:
-        # A loop that delegates has the name of the host that is meant.
-        line = f"echo {entry} {{{{ postgresql_fenced_host | default(inventory_hostname) }}}} >> {place}/asked"
+        # The host that the task runs on, delegated or not.
+        line = f"echo {entry} $TEST_HOST >> {place}/asked"
         wrong = {"name": "Fail", "fail": {"msg": "as wished"}, "when": f"test_fails == '{entry} ' ~ inventory_hostname"}
         (tasks / f"{entry}.yml").write_text(json.dumps([{"name": "Write down", "shell": line}, wrong]))
     for role in ("web", "scheduler", "worker"):
         (place / "roles" / role / "tasks").mkdir(parents=True)
         (place / "roles" / role / "tasks/main.yml").write_text("[]")
-    hosts: dict[str, None] = dict.fromkeys(states)
+    # Every host is this machine, and each knows which one it is by a variable of its connection.
+    hosts = {name: {"ansible_shell_executable": f"{place}/{name}"} for name in states}
+    for name in states:
+        (place / name).write_text(f'#!/bin/sh\nTEST_HOST={name} exec /bin/sh "$@"\n')
+        (place / name).chmod(0o755)
     (place / "hosts.yml").write_text(json.dumps({"postgresql": {"hosts": hosts}, "web": {}, "schedulers": {}}))
     given = {
         "ansible_connection": "local",
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
         "promote_host": "db-2",
         "promote_unreachable": list(known),
-        "postgresql_synchronous": False,
+        "postgresql_synchronous": synchronous,
         "vuls_database_closed_off_dir": str(place / "closed"),
         "test_states": states,
         "test_fails": fails,
@@ -87,3 +93,17 @@ def test_where_the_promotion_fails_the_fence_is_taken_away_from_who_has_it(tmp_p
     assert sorted(asked[:2]) == ["fence db-1", "fence db-3"]
     assert asked[2:] == ["promote db-2", "unfence db-1", "unfence db-3"]
     assert "db-2 did not become the primary" in output
+
+
+def test_commits_wait_for_replicas_again_once_there_is_one(tmp_path: Path) -> None:
+    """Before, nobody could confirm them."""
+    status, asked, output = promote(tmp_path, {"db-1": "primary", "db-2": "replica"}, synchronous=True)
+    assert status == 0, output
+    assert asked == ["fence db-1", "promote db-2", "main db-2", "rejoin db-1", "confirm db-2"]
+
+
+def test_where_another_replica_follows_commits_wait_for_it_at_once(tmp_path: Path) -> None:
+    states = {"db-1": "unreachable", "db-2": "replica", "db-3": "replica"}
+    status, asked, output = promote(tmp_path, states, "db-1", synchronous=True)
+    assert status == 0, output
+    assert asked == ["promote db-2", "main db-2", "confirm db-2"]
