@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from .ansible import ROOT, ansible, copied, said
 from .rules import settings
@@ -240,3 +241,18 @@ def test_nothing_of_ours_connects_to_a_host_of_the_database_that_was_closed_off(
     for name in ("db-1", "somebody-else"):
         (state / "database-closed-off" / name).touch()
     assert shown(copy, "web-1", expression, VULS_STATE_DIR=str(state)) == ["db-2"] * 2
+
+
+def test_certificates_of_backups_are_of_a_ca_of_their_own(tmp_path: Path) -> None:
+    """As site.yml and restore.yml make them: no other service takes one for its own."""
+    copy, state = copied("production.example", tmp_path), tmp_path / "state"
+    one = ("-e", json.dumps({"pki_leaves": [{"name": "db-1"}]}))
+    made = ansible("ansible-playbook", "-i", str(copy), "playbooks/certificates.yml", *one, VULS_STATE_DIR=str(state))
+    assert made.returncode == 0, said(made)
+    issuers = {}
+    for folder in ("pki", "pki-backup"):
+        ca, leaf = (x509.load_pem_x509_certificate((state / folder / f"{n}.crt").read_bytes()) for n in ("ca", "db-1"))
+        leaf.verify_directly_issued_by(ca)
+        issuers[folder] = leaf.issuer.rfc4514_string()
+    assert issuers["pki-backup"] == "CN=Vuls Live backup CA"
+    assert issuers["pki"] != issuers["pki-backup"]
