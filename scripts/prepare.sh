@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the controller needs: Debian packages, the tools in .venv, and the collections.
-# Usage: prepare.sh [--tests]     --tests adds what only lint and tests need (Chromium, the services' environments, tsc)
+# Usage: prepare.sh [--controller | --tests]
+#   --controller  only what a controller of other machines needs: no Docker engine, and nothing to build images with
+#   --tests       also what only lint and tests need (Chromium, the services' environments, tsc)
 # Python packages are checked against the hashes of the lock files. Nothing happens when nothing changed.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -12,14 +14,18 @@ missing_packages() {
     local missing=() VERSION_ID
     VERSION_ID="$(. /etc/os-release && printf '%s' "${VERSION_ID:-0}")"
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-    command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
-    command -v dockerd >/dev/null || missing+=(docker.io)
-    command -v iptables >/dev/null || missing+=(iptables)
-    if ! command -v docker >/dev/null && ((VERSION_ID >= 13)); then
-        missing+=(docker-cli) # part of docker.io before Debian 13
-    fi
-    command -v curl >/dev/null || missing+=(curl)
     [[ -s /etc/ssl/certs/ca-certificates.crt ]] || missing+=(ca-certificates)
+    if ((CONTROLLER)); then
+        command -v ssh >/dev/null || missing+=(openssh-client)
+    else
+        command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
+        command -v dockerd >/dev/null || missing+=(docker.io)
+        command -v iptables >/dev/null || missing+=(iptables)
+        if ! command -v docker >/dev/null && ((VERSION_ID >= 13)); then
+            missing+=(docker-cli) # part of docker.io before Debian 13
+        fi
+        command -v curl >/dev/null || missing+=(curl)
+    fi
     if ((TESTS)); then
         command -v chromium >/dev/null || missing+=(chromium)
         command -v cc >/dev/null || missing+=(gcc libc6-dev) # the benchmark builds its client
@@ -164,11 +170,12 @@ registry_program() {
     ln -sfn "$kept" "$LOCAL/tools/docker-registry"
 }
 
-TESTS=0
+TESTS=0 CONTROLLER=0
 case "$*" in
 "") ;;
+--controller) CONTROLLER=1 ;;
 --tests) TESTS=1 ;;
-*) usage_error "usage: prepare.sh [--tests]" ;;
+*) usage_error "usage: prepare.sh [--controller | --tests]" ;;
 esac
 as_root "$@"
 mkdir -p "$CACHE" "$LOCAL"

@@ -134,6 +134,16 @@ def test_a_running_old_primary_closes_itself_off_as_soon_as_it_sees_the_new_one(
     assert [takes_writes(host) for host in HOSTS] == [False, True]
 
 
+def test_an_old_primary_that_is_down_is_fenced_before_another_one_is_promoted() -> None:
+    """Its host can be reached, so somebody may start it at any moment."""
+    stack.must(stack.on("vuls-db-2", "systemctl", "stop", "postgresql@17-main"))
+    said = promote("vuls-db", "-e", "promote_unreachable=vuls-db-2")
+    assert 0 < said.index("fence | Put up the fence") < said.index("promote | Promote")
+    assert [takes_writes(host) for host in HOSTS] == [True, False]
+    assert sql("vuls-db", "SELECT application_name FROM pg_stat_replication") == "vuls-db-2"
+    promote("vuls-db-2")
+
+
 def test_the_way_back_is_a_hand_over_too() -> None:
     promote("vuls-db")
     assert [takes_writes(host) for host in HOSTS] == [True, False]

@@ -53,6 +53,7 @@ class Hosts:
     def __init__(self, state: Path) -> None:
         self.state = state
         self.last = ""
+        self.said = ""
 
     def play(self, *arguments: str) -> dict[str, int]:
         """Run the playbook and return what it counted over all hosts."""
@@ -60,6 +61,7 @@ class Hosts:
             str(ROOT / ".venv/bin/ansible-playbook"), "-i", "tests/redis_ha/inventory", "tests/redis_ha/converge.yml",
             *arguments, timeout=1500, VULS_STATE_DIR=str(self.state), ANSIBLE_NOCOLOR="1",
         )  # fmt: skip
+        self.said = " ".join(out.split())
         counts = re.findall(r"(changed|unreachable|failed)=(\d+)", out)
         total = {name: sum(int(number) for key, number in counts if key == name) for name, _ in counts}
         assert total, out
@@ -321,3 +323,24 @@ def test_a_primary_without_replicas_refuses_to_write(hosts: Hosts) -> None:
             run("docker", "exec", host, "systemctl", "start", "redis-server")
     eventually(lambda: hosts.cli(primary, "LPUSH", "scan.test", "x").isdigit(), 60, "writes again")
     hosts.cli(primary, "DEL", "scan.test")
+
+
+def test_the_last_host_of_several_is_the_primary_and_has_no_sentinel(hosts: Hosts) -> None:
+    """Its Sentinel would hold to what it knew of the hosts that are gone."""
+    last = "redis-ha-3"
+    for host in HOSTS:
+        if host != last:
+            run("docker", "exec", host, "systemctl", "stop", "redis-sentinel", "redis-server")
+    one = ("-e", json.dumps({"redis_hosts": [last]}), "--limit", f"localhost,{last}")
+    assert hosts.play(*one)["failed"] == 0
+    assert "the only Redis host now, and its Sentinel was stopped and disabled" in hosts.said
+    states = [
+        subprocess.run(
+            ["docker", "exec", last, "systemctl", question, "redis-sentinel"],
+            capture_output=True, text=True, timeout=30, check=False,
+        ).stdout.strip()
+        for question in ("is-active", "is-enabled")
+    ]  # fmt: skip
+    assert states == ["inactive", "disabled"]
+    assert "role:master" in hosts.cli(last, "INFO", "replication")
+    assert hosts.play(*one)["changed"] == 0, hosts.last

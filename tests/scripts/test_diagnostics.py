@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from .ansible import ansible, copied, said
-from .rules import plugin
+from .rules import ROOT, plugin, settings
 
 BUNDLE = plugin("diagnostics", "action_plugins", "diagnostics_bundle")
 SECRET = "q8Zr3Lm0Xv7T"
@@ -139,3 +139,16 @@ def test_without_the_controller_nothing_is_collected(tmp_path: Path) -> None:
     assert refused.returncode != 0
     assert "--limit leaves out localhost" in said(refused)
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(("inventory", "host"), [("single", "vuls"), ("production.example", "scan-dmz-1")])
+def test_the_worker_of_a_scan_host_is_asked_by_its_own_command(tmp_path: Path, inventory: str, host: str) -> None:
+    """On a host that has web instances too, `vulsctl` asks those."""
+    message = json.dumps({"msg": "command: {{ worker_operator_command }}"})
+    asked = ("ansible", "-i", str(copied(inventory, tmp_path)), host, "-c", "local", "-m", "debug", "-a", message)
+    found = re.search(r'"command: (/[^"]+)"', ansible(*asked, "-o").stdout)
+    assert found is not None
+    command = found[1]
+    told = settings(ROOT / "roles/diagnostics/vars/main.yml")["__diagnostics_commands"]
+    argv = [Path(command).name, "status", "--json"]
+    assert {"file": "application.txt", "argv": argv, "path": command} in told

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from .ansible import ROOT, ansible, copied, said
 from .rules import settings
@@ -104,6 +105,32 @@ def test_all_that_is_wrong_in_an_inventory_comes_at_once(tmp_path: Path) -> None
     assert SECRET not in said(refused)
     assert "Make the secrets" not in refused.stdout, "it stopped before anything else"
     assert not (tmp_path / "state").exists(), "nothing was changed"
+
+
+def test_a_zone_that_a_group_says_in_hosts_yml_is_found(tmp_path: Path) -> None:
+    """It loses to what all inventories share; said in group_vars, or of the host itself, it holds."""
+    copy = copied("production.example", tmp_path)
+    told = {
+        "lost": {"hosts": {"till-1": None, "till-2": {"vuls_zone": "office"}}, "vars": {"vuls_zone": "office"}},
+        "held": {"hosts": {"till-3": None}, "vars": {"vuls_zone": "office"}},
+        "same": {"hosts": {"till-4": None}, "vars": {"vuls_zone": "{{ vuls_zones | first }}"}},
+    }
+    scanned = {"all": {"children": {**told, "scan_targets": {"children": dict.fromkeys(told)}}}}
+    (copy / "more.yml").write_text(json.dumps(scanned))
+    (copy / "group_vars/held.yml").write_text(json.dumps({"vuls_zone": "office"}))
+    refused = ansible("ansible-playbook", "-i", str(copy), *PREFLIGHT, VULS_STATE_DIR=str(tmp_path / "state"))
+    assert refused.returncode != 0
+    assert "vuls_zone of the group lost in hosts.yml is passed over (for till-1)" in said(refused)
+    assert "vuls_zone of the group held" not in said(refused)
+    assert "vuls_zone of the group same" not in said(refused)
+
+
+def test_networks_that_the_database_cannot_let_in_are_found(tmp_path: Path) -> None:
+    copy = copied("production.example", tmp_path)
+    (copy / "group_vars/all/test.yml").write_text(json.dumps({"vuls_database_clients": ["samenet", "10.1.0.7"]}))
+    refused = ansible("ansible-playbook", "-i", str(copy), *PREFLIGHT, VULS_STATE_DIR=str(tmp_path / "state"))
+    assert refused.returncode != 0
+    assert "vuls_database_clients of db-1 names '10.1.0.7', which is an address without a mask" in said(refused)
 
 
 def test_an_inventory_without_the_link_is_told_where_it_leads(tmp_path: Path) -> None:
@@ -214,3 +241,18 @@ def test_nothing_of_ours_connects_to_a_host_of_the_database_that_was_closed_off(
     for name in ("db-1", "somebody-else"):
         (state / "database-closed-off" / name).touch()
     assert shown(copy, "web-1", expression, VULS_STATE_DIR=str(state)) == ["db-2"] * 2
+
+
+def test_certificates_of_backups_are_of_a_ca_of_their_own(tmp_path: Path) -> None:
+    """As site.yml and restore.yml make them: no other service takes one for its own."""
+    copy, state = copied("production.example", tmp_path), tmp_path / "state"
+    one = ("-e", json.dumps({"pki_leaves": [{"name": "db-1"}]}))
+    made = ansible("ansible-playbook", "-i", str(copy), "playbooks/certificates.yml", *one, VULS_STATE_DIR=str(state))
+    assert made.returncode == 0, said(made)
+    issuers = {}
+    for folder in ("pki", "pki-backup"):
+        ca, leaf = (x509.load_pem_x509_certificate((state / folder / f"{n}.crt").read_bytes()) for n in ("ca", "db-1"))
+        leaf.verify_directly_issued_by(ca)
+        issuers[folder] = leaf.issuer.rfc4514_string()
+    assert issuers["pki-backup"] == "CN=Vuls Live backup CA"
+    assert issuers["pki"] != issuers["pki-backup"]

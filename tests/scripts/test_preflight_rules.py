@@ -40,6 +40,14 @@ def inventory() -> dict[str, Any]:
     """What a production inventory says, without fault."""
     own = ["lb-1", "web-1", "web-2", "redis-1", "redis-2", "redis-3", "db-1", "scan-1", "scan-2"]
     hosts: dict[str, Any] = {host: {"variables": ["web_instances"], "broken": {}, "target_zone": "dmz"} for host in own}
+    hosts["db-1"]["database_clients"] = [
+        "samenet",
+        "10.1.0.0/16",
+        "2001:db8::/32",
+        "10.2.0.7/16",
+        "web_9",
+        ".corp.test",
+    ]
     hosts["scan-1"]["zone"], hosts["scan-2"]["zone"] = "dmz", "office"
     hosts |= {f"t-{n}": {"variables": [], "broken": {}, "target_zone": "office", "target_id": n} for n in (1, 2)}
     return {
@@ -59,6 +67,7 @@ def inventory() -> dict[str, Any]:
         "public_name": "vuls.corp.test",
         "state_dir": "/root/state",
         "hosts": hosts,
+        "passed_over": [],
         "secret_names": ["redis_web", "database_web"],
         "secret_values": {},
         "missing_secret_files": ["/root/state/secrets/redis_web"],
@@ -132,6 +141,46 @@ def test_what_is_wrong_in_an_inventory_is_found_once(change: Change, check: str,
     found = of_inventory(change)
     assert [one["check"] for one in found] == [check], sentences(found)
     assert words in sentences(found)
+
+
+@pytest.mark.parametrize(
+    ("clients", "words"),
+    [
+        ([], "vuls_database_clients of db-1 is empty"),
+        ("10.1.0.0/16", "is '10.1.0.0/16', which is no list"),
+        (["10.1.0.7"], "'10.1.0.7', which is an address without a mask"),
+        (["::1"], "'::1', which is an address without a mask"),
+        (["10.1.0.0/33"], "'10.1.0.0/33', which is no network"),
+        (["10.1.0.0/255.255.0.0"], "'10.1.0.0/255.255.0.0', which is no network"),
+        (["10.1.0/24"], "'10.1.0/24', which is no network and no host name"),
+        (["10.1.0.256"], "'10.1.0.256', which is no network and no host name"),
+        (["samenet", "web..1"], "'web..1', which is no network and no host name"),
+        (["web-1/24"], "'web-1/24', which is no network and no host name"),
+        (["web 1"], "'web 1', which is no network and no host name"),
+    ],
+)
+def test_what_pg_hba_does_not_take_for_a_client_is_found(clients: object, words: str) -> None:
+    found = of_inventory(lambda s: s["hosts"]["db-1"].update(database_clients=clients))
+    assert [one["check"] for one in found] == ["inventory"], sentences(found)
+    assert words in sentences(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "hosts", "is_found"),
+    [
+        ("vuls_zone", "targets", ["t-1"], True),
+        ("vuls_zone", "all", ["scan-1"], True),
+        ("redis_port", "redis", ["redis-1"], True),
+        ("redis_port", "their_redis", ["t-1"], False),
+        ("redis_port", "all", ["redis-1", "t-1"], False),
+    ],
+)
+def test_what_a_group_says_in_vain_is_found_where_it_is_ours(
+    name: str, group: str, hosts: list[str], is_found: bool
+) -> None:
+    found = of_inventory(lambda s: s["passed_over"].append({"name": name, "group": group, "hosts": hosts}))
+    assert [one["check"] for one in found] == ["variables"] * is_found
+    assert not is_found or f"{name} of the group {group} in hosts.yml is passed over" in sentences(found)
 
 
 @pytest.mark.parametrize("zone", ["access", "DMZ", "a-b", "", "x" * 32, "_x"])

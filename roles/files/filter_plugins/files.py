@@ -44,8 +44,8 @@ def unread(wanted: Iterable[Mapping[str, Any]], found: Iterable[Mapping[str, Any
     Args:
         wanted: as for `differing`; directories do not count.
         found: what `find` saw on the host, with the time of each (seconds since the epoch).
-        shown: what `systemctl show --timestamp=us+utc` says of ActiveState and ExecMainStartTimestamp, of one unit or, with
-            an empty line between, of several. The active one that began first counts: others read the files when they start.
+        shown: what `systemctl show --timestamp=us+utc` says of ActiveState and ExecMainStartTimestamp, of one unit or,
+            with an empty line between, of several. The active one that began first counts: others read when they start.
 
     A file of the future says nothing: it was written when the host's clock was wrong.
     """

@@ -5,6 +5,7 @@ what to do `next`.
 """
 
 import difflib
+import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ Hosts = Mapping[str, Mapping[str, Any]]
 HOST_NAME = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
 )
+# As pg_hba.conf takes it: one that begins with a dot stands for all that end so.
+CLIENT_NAME = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 ZONE = re.compile(r"[a-z0-9][a-z0-9_]{0,30}")
 # RFC 2606: nobody's names, so nobody's hosts.
 EXAMPLE = re.compile(r"(^|\.)example(\.(com|net|org))?$")
@@ -181,6 +184,70 @@ def broken_of(said: Hosts) -> Iterator[Finding]:
             )
 
 
+def clients_of(databases: Sequence[str], said: Hosts) -> Iterator[Finding]:
+    """Look at the networks that the database lets in, as pg_hba.conf takes them."""
+    for host in databases:
+        clients = said[host].get("database_clients")
+        if clients is None:
+            continue
+        if isinstance(clients, str) or not isinstance(clients, Sequence) or not clients:
+            yield finding(
+                "inventory",
+                f"vuls_database_clients of {host} is " + ("empty" if not clients else f"'{clients}', which is no list"),
+                "the database would let nobody in",
+                "list the networks of the web hosts, schedulers and scan hosts, as in [samenet, 10.1.0.0/16]",
+            )
+            continue
+        for client in map(str, clients):
+            reason = wrong_client(client)
+            if reason:
+                yield finding(
+                    "inventory",
+                    f"vuls_database_clients of {host} names '{client}', which {reason}",
+                    "PostgreSQL refuses the whole of pg_hba.conf for such a line, or lets nobody in by it",
+                    "write a network with its mask (10.1.0.0/16; one host: 10.1.0.7/32), a host name, or samenet",
+                )
+
+
+def wrong_client(client: str) -> str:
+    """Return what is wrong with an address of pg_hba.conf, empty where nothing is."""
+    if client in {"all", "samehost", "samenet"}:
+        return ""
+    address, slash, bits = client.partition("/")
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        # Digits and dots alone are a mistyped address.
+        is_name = CLIENT_NAME.fullmatch(client) and not re.fullmatch(r"[0-9.]+", client)
+        return "" if is_name else "is no network and no host name"
+    if not slash:
+        return "is an address without a mask"
+    try:
+        ipaddress.ip_network(client, strict=False)
+    except ValueError:
+        return "is no network"
+    return "" if bits.isdecimal() else "is no network"
+
+
+def passed_over_of(passed_over: Sequence[Mapping[str, Any]], own: Sequence[str]) -> Iterator[Finding]:
+    """Look at what a group says in hosts.yml, where it loses to what all inventories share.
+
+    A target may come from another inventory, whose variables are not ours because they have the name of one.
+    """
+    for entry in passed_over:
+        name, group = entry["name"], entry["group"]
+        ours = name.startswith(("vuls_", "scan_target_"))
+        hosts = [host for host in entry["hosts"] if ours or (host in own and group != "all")]
+        if hosts:
+            places = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")
+            yield finding(
+                "variables",
+                f"{name} of the group {group} in hosts.yml is passed over (for {places})",
+                "the value that all inventories share, in group_vars/all, wins over what hosts.yml says of a group",
+                f"move it to group_vars/{group}{'/main' if group == 'all' else ''}.yml, or say it of each host",
+            )
+
+
 def public_name_of(name: str) -> Iterator[Finding]:
     """Look at the name that people type."""
     if not name or EXAMPLE.search(name):
@@ -240,7 +307,8 @@ def preflight_inventory(tiers: Mapping[str, Sequence[str]], given: Mapping[str, 
     Args:
         tiers: hosts by part.
         given: required (parts that have to be there), targets, everyone, zones, refused_zones, public_name, state_dir,
-            hosts (what preflight_read says), secret_names, secret_values, missing_secret_files, makes_secrets.
+            hosts and passed_over (what preflight_read says), secret_names, secret_values, missing_secret_files,
+            makes_secrets.
 
     """
     said = given["hosts"]
@@ -252,6 +320,8 @@ def preflight_inventory(tiers: Mapping[str, Sequence[str]], given: Mapping[str, 
         *zones_of(given["zones"], tiers.get("scan_hosts", []), given["targets"], said, given["refused_zones"]),
         *targets_of(given["targets"], said),
         *broken_of(said),
+        *clients_of(tiers.get("postgresql", []), said),
+        *passed_over_of(given["passed_over"], own),
         *public_name_of(given["public_name"]),
         *state_dir_of(given["state_dir"]),
         *secrets_of(
