@@ -24,6 +24,7 @@ readonly PARTS=(
     "molecule-default 3300"
 )
 readonly LONG_PARTS=(
+    "scripts-long 1500"
     "perf 2400"
     "chaos-long 3600"
     "executor-long 1200"
@@ -48,7 +49,11 @@ run_part() {
     unit-web-app) cd services/web-app && "$venvs/web-app/bin/pytest" -m "not integration" --durations=5 ;;
     unit-executor) cd services/docker-executor && "$venvs/docker-executor/bin/pytest" -m "not engine" --durations=5 ;;
     unit-page) npm test --silent ;;
-    scripts) pytest -q -p no:cacheprovider tests/scripts tests/runbooks tests/perf roles/app_release/tests roles/rollout/tests ;;
+    scripts)
+        pytest -q -p no:cacheprovider -m "not long" --durations=5 tests/scripts tests/runbooks tests/perf roles/app_release/tests \
+            roles/rollout/tests
+        ;;
+    scripts-long) pytest -q -p no:cacheprovider -m long --durations=5 tests/scripts ;;
     unit-vuls) cd scripts/vuls && pytest -q --durations=5 ;;
     integration-web-app | integration-page | chaos | chaos-long | worker-long)
         services="$("$SCRIPTS/test_services.sh" start --label "$SERVICES_LABEL")"
@@ -113,6 +118,8 @@ clean_up() {
         "$SCRIPTS/stack.sh" destroy --label molecule || true
         "$SCRIPTS/stack.sh" destroy --label test-single || true
         "$SCRIPTS/stack.sh" destroy --label test-preflight || true
+        "$SCRIPTS/stack.sh" destroy --label test-fence || true
+        "$SCRIPTS/stack.sh" destroy --label test-firewall || true
     fi
     ((ENGINE_WAS_UP)) || "$SCRIPTS/engine.sh" stop || true
 }

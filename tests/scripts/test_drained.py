@@ -95,11 +95,13 @@ def test_the_last_ones_that_serve_are_not_drained_and_the_lock_is_let_go(tmp_pat
 @pytest.mark.parametrize(
     ("drained", "verb", "batch", "is_refused"),
     [
-        (["web-1:1", "web-1:2"], "rollout", 1, False),  # of web-2 one instance serves while the other is replaced
+        # Of web-2 one instance serves while the other is replaced.
+        pytest.param(["web-1:1", "web-1:2"], "rollout", 1, False, marks=pytest.mark.long),
         (["web-1:1", "web-1:2", "web-2:1"], "rollout", 1, True),
         (["web-1:1", "web-1:2", "web-2:1"], "rollback", 1, False),
-        (["web-1:2", "web-2:2"], "rollout", 1, False),
-        (["web-1:2", "web-2:2"], "rollout", 2, True),  # both hosts at a time
+        pytest.param(["web-1:2", "web-2:2"], "rollout", 1, False, marks=pytest.mark.long),
+        # Both hosts at a time.
+        pytest.param(["web-1:2", "web-2:2"], "rollout", 2, True, marks=pytest.mark.long),
     ],
 )
 def test_a_rollout_refuses_to_replace_the_last_ones_that_serve_and_a_rollback_does_not(

@@ -10,6 +10,8 @@ import pytest
 
 from .ansible import ROOT, ansible, said
 
+pytestmark = pytest.mark.long
+
 LABEL, HOST = "test-fence", "vuls-fence-1"
 UNIT, DATA, FENCE = "postgresql@17-main", "/var/lib/postgresql/17/main", "/var/lib/postgresql/fenced"
 GIVEN = {

@@ -8,6 +8,8 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from .ansible import ROOT, ansible, said
 
 # On each of these the stand-in of the role tells what it was asked for, and of a promotion whether it failed.
@@ -62,6 +64,7 @@ def test_an_old_primary_that_is_down_is_fenced_before_another_one_is_promoted(tm
     assert asked == ["fence db-1", "promote db-2", "main db-2", "rejoin db-1"]
 
 
+@pytest.mark.long
 def test_a_primary_and_a_host_that_is_down_are_both_fenced(tmp_path: Path) -> None:
     states = {"db-1": "primary", "db-2": "replica", "db-3": "stopped", "db-4": "replica"}
     status, asked, output = promote(tmp_path, states, "db-3")
@@ -71,6 +74,7 @@ def test_a_primary_and_a_host_that_is_down_are_both_fenced(tmp_path: Path) -> No
     assert "fence db-4" not in asked
 
 
+@pytest.mark.long
 def test_nothing_is_promoted_while_nobody_said_that_a_host_that_is_down_is_given_up(tmp_path: Path) -> None:
     status, asked, output = promote(tmp_path, {"db-1": "stopped", "db-2": "replica"})
     assert status != 0
@@ -86,6 +90,7 @@ def test_one_that_is_down_and_cannot_be_fenced_keeps_another_from_being_promoted
     assert "Nothing was promoted" in output
 
 
+@pytest.mark.long
 def test_where_the_promotion_fails_the_fence_is_taken_away_from_who_has_it(tmp_path: Path) -> None:
     states = {"db-1": "primary", "db-2": "replica", "db-3": "stopped"}
     status, asked, output = promote(tmp_path, states, "db-3", fails="promote db-2")
@@ -95,6 +100,7 @@ def test_where_the_promotion_fails_the_fence_is_taken_away_from_who_has_it(tmp_p
     assert "db-2 did not become the primary" in output
 
 
+@pytest.mark.long
 def test_commits_wait_for_replicas_again_once_there_is_one(tmp_path: Path) -> None:
     """Before, nobody could confirm them."""
     status, asked, output = promote(tmp_path, {"db-1": "primary", "db-2": "replica"}, synchronous=True)
@@ -102,6 +108,7 @@ def test_commits_wait_for_replicas_again_once_there_is_one(tmp_path: Path) -> No
     assert asked == ["fence db-1", "promote db-2", "main db-2", "rejoin db-1", "confirm db-2"]
 
 
+@pytest.mark.long
 def test_where_another_replica_follows_commits_wait_for_it_at_once(tmp_path: Path) -> None:
     states = {"db-1": "unreachable", "db-2": "replica", "db-3": "replica"}
     status, asked, output = promote(tmp_path, states, "db-1", synchronous=True)

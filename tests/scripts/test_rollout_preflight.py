@@ -16,8 +16,8 @@ NO_DRY_RUN = "A rollout has no dry run"  # what comes next, and ends a run in ch
         ("rollout", False, "all", "Refuse to begin", False),
         ("rollout", True, "all", "Accepted: ", True),
         # The lock lies on the first web host, which this leaves out.
-        ("rollout", True, "vuls-web-2,loadbalancers", "Accepted: ", True),
-        ("rollback", False, "all", "", True),
+        pytest.param("rollout", True, "vuls-web-2,loadbalancers", "Accepted: ", True, marks=pytest.mark.long),
+        pytest.param("rollback", False, "all", "", True, marks=pytest.mark.long),
     ],
 )
 def test_a_full_disk_stops_a_rollout_that_begins_and_nothing_else(

@@ -96,13 +96,14 @@ def restarted(
     return done.returncode, said(done), [line.split() for line in log.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("instances", [1, 2])
+@pytest.mark.parametrize("instances", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_the_next_one_restarts_when_the_last_one_is_ready(tmp_path: Path, instances: int) -> None:
     status, output, done = restarted(tmp_path, instances=instances)
     assert status == 0, output
     assert [what for what, _ in done] == ["restart", "ready"] * len(HOSTS) * instances
 
 
+@pytest.mark.long
 def test_the_next_one_waits_until_balancers_give_to_the_last_one_again(tmp_path: Path) -> None:
     status, output, done = restarted(tmp_path, instances=1, pause=PAUSE)
     assert status == 0, output
