@@ -92,6 +92,15 @@ def test_the_last_ones_that_serve_are_not_drained_and_the_lock_is_let_go(tmp_pat
     assert sorted(path.name for path in (tmp_path / "drained").iterdir()) == ["web-1:1", "web-1:2", "web-2:1"]
 
 
+def test_what_does_not_come_back_stays_out_also_where_it_never_was(tmp_path: Path) -> None:
+    given = {"rollout_verb": "drain", "rollout_drain": "web-2", "rollout_drain_back": True, "rollout_source": str(ROOT)}
+    # The balancer's configuration is refused, whatever this machine has.
+    done = play(tmp_path, [role("rollout", "drain")], **given, nginx_backend_hosts=[])
+    assert done.returncode != 0
+    assert "It stays out until playbooks/drain.yml -e back=true" in said(done)
+    assert sorted(path.name for path in (tmp_path / "drained").iterdir()) == ["web-2:1", "web-2:2"]
+
+
 @pytest.mark.parametrize(
     ("drained", "verb", "batch", "is_refused"),
     [

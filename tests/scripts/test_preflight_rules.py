@@ -157,6 +157,8 @@ def test_what_is_wrong_in_an_inventory_is_found_once(change: Change, check: str,
         (["samenet", "web..1"], "'web..1', which is no network and no host name"),
         (["web-1/24"], "'web-1/24', which is no network and no host name"),
         (["web 1"], "'web 1', which is no network and no host name"),
+        (["10.1.0.0 16"], "'10.1.0.0 16', which is no network and no host name"),
+        (["10.1.0.0 255.0.255.0"], "'10.1.0.0 255.0.255.0', which is no network and no host name"),
     ],
 )
 def test_what_pg_hba_does_not_take_for_a_client_is_found(clients: object, words: str) -> None:
@@ -300,6 +302,7 @@ def of_hosts(tried: dict[str, Any] | None = None, **given: Any) -> Found:
         "certificate_days": DEFAULTS["preflight_certificate_days"],
         "renews_certificates": False,
         "ca": "digest",
+        "bystanders": [],
     }
     found: Found = HOSTS.preflight_hosts(hosts, defaults | given)
     return found
@@ -697,3 +700,14 @@ def test_without_a_ca_on_the_host_a_connection_is_all_that_is_tried(
 ) -> None:
     told = look(tmp_path, {"host": "127.0.0.1", "port": listener(), "tls": "direct", "name": "localhost"})
     assert told["connections"][0]["result"] == "open"
+
+
+def test_of_a_host_that_is_not_touched_access_memory_and_disk_do_not_count() -> None:
+    room = [{"path": "/", "free_mib": 1, "free_files": None, "device": 1}]
+    tried = {"db-1": seen("db-1", room=room, memory_mib=1), "db-2": {"no_connection": "timed out"}}
+    counted = of_hosts(tried)
+    assert sorted(one["check"] for one in counted) == ["access", "disk", "memory"]
+    assert not any("counts" in one for one in counted)
+    passed_over = of_hosts(tried, bystanders=["db-1", "db-2"])
+    assert [one["counts"] for one in passed_over] == ["", "", ""]
+    assert CONTROLLER.preflight_text(passed_over).startswith("0 findings")

@@ -11,25 +11,31 @@ NO_DRY_RUN = "A rollout has no dry run"  # what comes next, and ends a run in ch
 
 
 @pytest.mark.parametrize(
-    ("playbook", "interrupted", "limit", "words", "goes_on"),
+    ("playbook", "interrupted", "limit", "full", "words", "goes_on"),
     [
-        ("rollout", False, "all", "Refuse to begin", False),
-        ("rollout", True, "all", "Accepted: ", True),
+        ("rollout", "", "all", "web", "Refuse to begin", False),
+        ("rollout", "{}", "all", "web", "Accepted: ", True),
+        # A drain is no rollout, and none is carried on after it.
+        ("rollout", '{"verb": "drain"}', "all", "web", "Refuse to begin", False),
+        # A rollout never touches it.
+        ("rollout", "", "all", "redis", "Accepted: ", True),
         # The lock lies on the first web host, which this leaves out.
-        pytest.param("rollout", True, "vuls-web-2,loadbalancers", "Accepted: ", True, marks=pytest.mark.long),
-        pytest.param("rollback", False, "all", "", True, marks=pytest.mark.long),
+        pytest.param("rollout", "{}", "vuls-web-2,loadbalancers", "web", "Accepted: ", True, marks=pytest.mark.long),
+        pytest.param("rollback", "", "all", "web", "", True, marks=pytest.mark.long),
     ],
 )
 def test_a_full_disk_stops_a_rollout_that_begins_and_nothing_else(
-    tmp_path: Path, playbook: str, interrupted: bool, limit: str, words: str, goes_on: bool
+    tmp_path: Path, playbook: str, interrupted: str, limit: str, full: str, words: str, goes_on: bool
 ) -> None:
     inventory = copied("local", tmp_path)
     lock = tmp_path / "lock"
     if interrupted:
-        lock.write_text("{}")
+        lock.write_text(interrupted)
     settings = {
-        "preflight_disk_mib": {"web": 900_000_000},
+        "preflight_disk_mib": {full: 900_000_000},
         "preflight_rollout_lock": str(lock),
+        # This machine does not know the hosts' names.
+        "preflight_accept": ["names"],
         # An inventory that is not in order is for site.yml to refuse.
         "web_no_such_variable": 1,
     }

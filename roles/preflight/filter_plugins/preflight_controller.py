@@ -36,14 +36,14 @@ def versions(
             "versions",
             f"this is ansible-core {controller['ansible']}",
             f"the playbooks are tried with {ansible[0]} to {ansible[1]}; others may do something else unsaid",
-            "use the one of requirements.lock: . .venv/bin/activate (scripts/prepare.sh makes it)",
+            "use the one of requirements.lock: . .venv/bin/activate (scripts/prepare.sh --controller makes it)",
         )
     if numbers(controller["python"]) < numbers(python):
         yield finding(
             "versions",
             f"Ansible runs on Python {controller['python']}",
             f"releases are built with {python} or newer",
-            "use the environment of scripts/prepare.sh on Debian 12 or newer",
+            "use the environment of scripts/prepare.sh --controller on Debian 12 or newer",
         )
     for need in needs:
         have = controller["collections"].get(need["name"], "")
@@ -53,7 +53,8 @@ def versions(
                 "versions",
                 f"the collection {need['name']} is {have or 'missing'}",
                 f"roles use it, in version {least} or newer",
-                "ansible-galaxy collection install -r requirements.yml, or use the environment of scripts/prepare.sh",
+                "ansible-galaxy collection install -r requirements.yml, "
+                "or use the environment of scripts/prepare.sh --controller",
             )
 
 
@@ -168,7 +169,7 @@ def preflight_controller(controller: Mapping[str, Any], given: Mapping[str, Any]
 
 def preflight_text(findings: Sequence[Finding], accepted: Sequence[str] = ()) -> str:
     """Return the list as it is shown; what is accepted is not in it."""
-    counted = [one for one in findings if one["check"] not in accepted]
+    counted = [one for one in findings if one["check"] not in accepted and one.get("counts", "yes")]
     lines = [f"{len(counted)} finding{'s' if len(counted) != 1 else ''}; nothing was changed.", ""]
     for number, one in enumerate(counted, 1):
         lines += [

@@ -12,6 +12,8 @@ Finding = dict[str, str]
 Looks = Mapping[str, Mapping[str, Any]]
 
 DAY = 86400
+# What is nobody's business on a host that is not touched.
+BYSTANDING = {"access", "memory", "disk"}
 # What a connection ended with, and what that says where the other side does listen.
 TLS_WORDS = {
     "expired": "shows a certificate that has expired",
@@ -296,6 +298,12 @@ def authority(looks: Looks, ca: str) -> Iterator[Finding]:
         )
 
 
+def told(host: str, found: Iterator[Finding], given: Mapping[str, Any]) -> list[Finding]:
+    """Return the findings about a host; of a bystander some do not count."""
+    bystands = host in given["bystanders"]
+    return [one | ({"counts": ""} if bystands and one["check"] in BYSTANDING else {}) for one in found]
+
+
 def preflight_hosts(tried: Looks, given: Mapping[str, Any]) -> list[Finding]:
     """Return the findings about hosts.
 
@@ -303,15 +311,16 @@ def preflight_hosts(tried: Looks, given: Mapping[str, Any]) -> list[Finding]:
         tried: by host, what the action preflight_look returned.
         given: tiers, flows, debian (releases), python (version), postgresql (major version by Debian release),
             memory_mib and disk_mib (by part), files, clock_skew (seconds), certificate_days, renews_certificates, ca
-            (the digest of its certificate).
+            (the digest of its certificate), bystanders (hosts whose access, memory and disk are nobody's business; such
+            findings have the further key "counts", which is empty).
 
     """
-    found = [one for host, answer in tried.items() for one in access(host, answer)]
+    found = [one for host, answer in tried.items() for one in told(host, access(host, answer), given)]
     looks = {host: answer for host, answer in tried.items() if "look" in answer}
     parts = {host: [tier for tier, hosts in given["tiers"].items() if host in hosts] for host in looks}
     wanted = {host: wanted_flows(host, given["flows"]) for host in looks}
     for host, answer in looks.items():
-        found += system(host, answer["look"], {**given, "tiers": parts})
+        found += told(host, system(host, answer["look"], {**given, "tiers": parts}), given)
         found += names(host, answer["look"], wanted[host])
         found += rollout(host, answer["look"])
     found += same_versions(looks, given["tiers"].get("postgresql", []), given["postgresql"])

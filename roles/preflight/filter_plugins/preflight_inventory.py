@@ -209,9 +209,20 @@ def clients_of(databases: Sequence[str], said: Hosts) -> Iterator[Finding]:
                 )
 
 
+def is_masked(client: str) -> bool:
+    """Tell whether this is an address and its mask in a column of its own, as pg_hba.conf takes them, too."""
+    try:
+        address, mask = map(ipaddress.ip_address, client.split())
+        if address.version == 4:
+            ipaddress.ip_network(f"{address}/{mask}", strict=False)
+    except ValueError:
+        return False
+    return address.version == mask.version
+
+
 def wrong_client(client: str) -> str:
     """Return what is wrong with an address of pg_hba.conf, empty where nothing is."""
-    if client in {"all", "samehost", "samenet"}:
+    if client in {"all", "samehost", "samenet"} or is_masked(client):
         return ""
     address, slash, bits = client.partition("/")
     try:
