@@ -35,6 +35,11 @@ def agreed() -> str | None:
     return named.pop() if whole and len(named) == 1 else None
 
 
+def replicas_follow() -> bool:
+    """Whether the Sentinel that the page asks has seen all replicas of the primary follow it."""
+    return sentinel(HOSTS[0], "REPLICAS", "vuls").count("master-link-status\nok") == len(HOSTS) - 1
+
+
 def woken() -> bool:
     """Whether every instance hears its own heartbeat through the channel."""
     return all("vuls_redis_connected 1" in stack.metrics(host, number) for host in stack.WEB_HOSTS for number in (1, 2))
@@ -99,6 +104,8 @@ def test_the_commands_of_the_runbook_work_one_after_the_other() -> None:
     before = stack.wait_until(agreed, timeout=90, what="Sentinels that agree")
     assert before
     stack.wait_until(woken, timeout=ANSWER, what="instances that are woken")
+    # Right after another failover the Sentinel refuses, as the page says.
+    stack.wait_until(replicas_follow, timeout=ANSWER, what="replicas that the Sentinel has looked at")
     run_page("docs/operations/redis-failover.md", timeout=120)
     # They agree on the old one until the new one is chosen.
     stack.wait_until(lambda: agreed() not in (None, before), timeout=90, what="Sentinels that agree on another one")
