@@ -2,17 +2,18 @@
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from .ansible import ROOT, ansible, said
+from .host import Host
 
 pytestmark = pytest.mark.long
 
-LABEL, HOST = "test-fence", "vuls-fence-1"
+MACHINE = Host("test-fence", "vuls-fence-1")
+HOST, on, must = MACHINE.name, MACHINE.on, MACHINE.must
 UNIT, DATA, FENCE = "postgresql@17-main", "/var/lib/postgresql/17/main", "/var/lib/postgresql/fenced"
 GIVEN = {
     "ansible_connection": "community.docker.docker",
@@ -20,22 +21,6 @@ GIVEN = {
     "postgresql_fenced_host": HOST,
     "vuls_no_log": True,
 }
-
-
-def stack(verb: str, *arguments: str) -> None:
-    command = [str(ROOT / "scripts/stack.sh"), verb, "--label", LABEL, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def on(*command: str) -> subprocess.CompletedProcess[str]:
-    line = ["docker", "exec", HOST, *command]
-    return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
-
-
-def must(*command: str) -> None:
-    done = on(*command)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def runs() -> bool:
@@ -53,13 +38,13 @@ def there(path: str) -> bool:
 @pytest.fixture(scope="module")
 def host() -> Iterator[None]:
     """A host with a cluster that Debian's package made."""
-    stack("create", "--hosts", f"{HOST}:trixie")
+    MACHINE.create("trixie")
     try:
         must("apt-get", "update")
         must("apt-get", "install", "--yes", "--no-install-recommends", "postgresql-17")
         yield
     finally:
-        stack("destroy")
+        MACHINE.destroy()
 
 
 @pytest.fixture

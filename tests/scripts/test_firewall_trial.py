@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from .ansible import ROOT, ansible, said
+from .host import Host
 
-LABEL, HOST = "test-firewall", "vuls-firewall-1"
+MACHINE = Host("test-firewall", "vuls-firewall-1")
+HOST, on, must = MACHINE.name, MACHINE.on, MACHINE.must
 PROGRAM, FILE = "/usr/local/sbin/vuls-firewall", "/etc/vuls/firewall.nft"
 CONFIRMED, UNTRIED, FURTHER = "22", "2222", "2223"  # ports of SSH, by which rules are told apart
 INVENTORY = f"""
@@ -22,23 +24,6 @@ all:
     web: {{hosts: {{{HOST}: }}}}
 """
 FLOWS = [{"from": ["anyone"], "to": "web", "ports": ["8441"], "why": "a test"}]
-
-
-def stack(verb: str, *arguments: str) -> None:
-    command = [str(ROOT / "scripts/stack.sh"), verb, "--label", LABEL, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def on(*command: str) -> subprocess.CompletedProcess[str]:
-    line = ["docker", "exec", HOST, *command]
-    return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
-
-
-def must(*command: str) -> str:
-    done = on(*command)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def eventually(holds: Callable[[], bool], what: str, seconds: float = 40) -> None:
@@ -93,13 +78,13 @@ def firewall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], 
         assert done.returncode == 0, said(done)
         return said(done)
 
-    stack("create", "--hosts", f"{HOST}:trixie")
+    MACHINE.create("trixie")
     try:
         deploy()
         assert in_force() == CONFIRMED
         yield deploy
     finally:
-        stack("destroy")
+        MACHINE.destroy()
 
 
 def test_a_boot_loads_the_rules_that_were_confirmed_not_those_on_trial(firewall: Callable[[], str]) -> None:
