@@ -14,7 +14,7 @@ readonly PARTS=(
     "unit-executor 400"
     "unit-page 30"
     "unit-vuls 90"
-    "scripts 500"
+    "scripts 1200"
     "integration-web-app 2100"
     "integration-page 700"
     "chaos 900"

@@ -3,6 +3,7 @@
 Pages that a test of their subject executes are in that test: test_diagnostics, test_flows, tests/ha and others.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -92,16 +93,24 @@ def test_maintenance_of_an_instance() -> None:
 def test_monitoring(tmp_path: Path) -> None:
     """On a web host, but with the curl of this machine: test hosts have none."""
     process = stack.must(stack.run("docker", "inspect", "--format", "{{.State.Pid}}", "vuls-web-1")).strip()
-    collected = tmp_path / "vuls.prom"
     there = {
         "/run/vuls-web-": f"/proc/{process}/root/run/vuls-web-",
-        "/var/lib/prometheus/node-exporter/vuls.prom": collected,
+        "/etc/vuls/": f"/proc/{process}/root/etc/vuls/",
+        "/var/lib/prometheus/node-exporter/": f"{tmp_path}/",
     }
-    shown, _ = run_page("docs/operations/monitoring.md", replace={word: str(path) for word, path in there.items()})
+    shown, _ = run_page("docs/operations/monitoring.md", replace=there)
     assert "\nvuls_clients " in shown
+
+    def lines(name: str) -> list[str]:
+        return (tmp_path / name).read_text().splitlines()
+
     assert {f'vuls_clients{{number="{number}"}}' for number in (1, 2)} == {
-        line.rpartition(" ")[0] for line in collected.read_text().splitlines() if line.startswith("vuls_clients{")
+        line.rpartition(" ")[0] for line in lines("vuls.prom") if line.startswith("vuls_clients{")
     }
+    ends = [float(line.rpartition(" ")[2]) for line in lines("vuls-certificates.prom")]
+    assert ends
+    assert min(ends) > time.time()
+    assert lines("vuls-drained.prom") == ["vuls_drained_instances 0"]
 
 
 @pytest.fixture
