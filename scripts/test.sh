@@ -37,7 +37,24 @@ readonly LONG_PARTS=(
     "molecule-upgrade 7200"
 )
 readonly SERVICES_LABEL=test-run
+# Processes that share the integration tests of the web application, which mostly wait; each has services of its own.
+readonly PROCESSES=2
 readonly LOGS=$LOCAL/log/test
+
+# start_services WORKER: services of its own for a process of pytest-xdist, which names it gw0, gw1 and so on.
+start_services() {
+    local services
+    services="$("$SCRIPTS/test_services.sh" start --label "$SERVICES_LABEL-$1")"
+    eval "$(sed -E "s/^(export [A-Z_]+)=/\1_$1=/" <<<"$services")"
+}
+
+stop_services() {
+    local number
+    "$SCRIPTS/test_services.sh" stop --label "$SERVICES_LABEL" || true
+    for ((number = 0; number < PROCESSES; number++)); do
+        "$SCRIPTS/test_services.sh" stop --label "$SERVICES_LABEL-gw$number" || true
+    done
+}
 
 # run_part NAME: its output and exit status are the part's.
 run_part() {
@@ -55,7 +72,18 @@ run_part() {
         ;;
     scripts-long) pytest -q -p no:cacheprovider -m long --durations=5 tests/scripts ;;
     unit-vuls) cd scripts/vuls && pytest -q --durations=5 ;;
-    integration-web-app | integration-page | chaos | chaos-long | worker-long)
+    integration-web-app)
+        local number status=0
+        for ((number = 0; number < PROCESSES; number++)); do
+            start_services "gw$number"
+        done
+        cd services/web-app
+        "$venvs/web-app/bin/pytest" --numprocesses="$PROCESSES" --dist=loadfile -m "integration and not chaos and not long" \
+            --durations=5 --ignore=tests/page || status=$?
+        stop_services # the next parts measure
+        return "$status"
+        ;;
+    integration-page | chaos | chaos-long | worker-long)
         services="$("$SCRIPTS/test_services.sh" start --label "$SERVICES_LABEL")"
         eval "$services"
         cd services/web-app
@@ -66,7 +94,6 @@ run_part() {
         chaos) "$venvs/web-app/bin/pytest" -m "chaos and not long" --durations=5 --ignore=tests/page ;;
         chaos-long) "$venvs/web-app/bin/pytest" -m "chaos and long" --durations=5 --ignore=tests/page ;;
         worker-long) "$venvs/web-app/bin/pytest" -m "long and not chaos" --durations=5 --ignore=tests/page ;;
-        *) "$venvs/web-app/bin/pytest" -m "integration and not chaos and not long" --durations=5 --ignore=tests/page ;;
         esac
         ;;
     integration-executor)
@@ -111,7 +138,7 @@ clean_up() {
         wait "$PART_PID" 2>/dev/null || true
     fi
     if engine_answers; then
-        "$SCRIPTS/test_services.sh" stop --label "$SERVICES_LABEL" || true
+        stop_services
         "$SCRIPTS/stack.sh" destroy --label "$SERVICES_LABEL" || true
         "$SCRIPTS/stack.sh" destroy --label test-redis-ha || true
         "$SCRIPTS/stack.sh" destroy --label test-edge || true

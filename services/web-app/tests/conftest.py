@@ -1,5 +1,6 @@
 """Fixtures for all tests: a database per session, emptied for each test that uses it; Redis emptied likewise."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.config import Component, Settings, get_settings
 from app.db.engine import make_engine, session_factory
 from app.utils.notification_service import publisher
-from tests.services import Database, create_database, drop_database, required
+from tests.services import VARIABLES, Database, create_database, drop_database, required
 
 SettingsMaker = Callable[..., Settings]
 Sessions = sessionmaker[Session]
@@ -19,6 +20,13 @@ Sessions = sessionmaker[Session]
 # An example that takes long says something of the machine only; what has to be quick measures that itself.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
+
+
+def pytest_configure() -> None:
+    """Lead each process of pytest-xdist to services of its own: tests empty the database, and stop Redis."""
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        for name in VARIABLES:
+            os.environ[name] = os.environ.get(f"{name}_{worker}", "")
 
 
 @pytest.hookimpl(tryfirst=True)  # before the items are chosen by their marks

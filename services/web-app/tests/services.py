@@ -34,6 +34,8 @@ _TABLES = (  # in an order that foreign keys allow
     "user_session", "api_token", "login_failure", "host", "app_user", "host_group",
 )  # fmt: skip
 PASSWORD = "only-for-tests"
+# That scripts/test_services.sh prints.
+VARIABLES = ("VULS_TEST_DATABASE_URL", "VULS_TEST_REDIS_URL", "VULS_TEST_SERVICES_CONTAINER")
 
 
 def required(variable: str) -> str:
