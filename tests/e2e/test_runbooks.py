@@ -98,7 +98,7 @@ def test_monitoring(tmp_path: Path) -> None:
         "/etc/vuls/": f"/proc/{process}/root/etc/vuls/",
         "/var/lib/prometheus/node-exporter/": f"{tmp_path}/",
     }
-    shown, _ = run_page("docs/operations/monitoring.md", replace=there)
+    shown, *_ = run_page("docs/operations/monitoring.md", replace=there)
     assert "\nvuls_clients " in shown
 
     def lines(name: str) -> list[str]:

@@ -169,10 +169,6 @@ def install(app: FastAPI) -> None:
         detail = HTTPStatus(error.status_code).description or HTTPStatus(error.status_code).phrase
         return ProblemError(error.status_code, code, detail, headers=error.headers).response()
 
-    async def database(_: Request, error: Exception) -> Response:
-        log.warning("The database did not answer a request (%s)", type(error).__name__)
-        return database_unavailable().response()
-
     async def overtaken(request: Request, error: Exception) -> Response:
         if isinstance(error, IntegrityError) and not isinstance(error.orig, UniqueViolation | ForeignKeyViolation):
             raise error
@@ -183,10 +179,17 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ProblemError, problem)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
-    for unavailable in (OperationalError, InterfaceError, PoolTimeoutError):
-        app.add_exception_handler(unavailable, database)
+    for unavailable in (DBAPIError, PoolTimeoutError):
+        app.add_exception_handler(unavailable, _unanswered)
     for late in (IntegrityError, StaleDataError):
         app.add_exception_handler(late, overtaken)
+
+
+async def _unanswered(_: Request, error: Exception) -> Response:
+    if not is_database_away(error):
+        raise error
+    log.warning("The database did not answer a request (%s)", type(error).__name__)
+    return database_unavailable().response()
 
 
 def is_database_away(error: BaseException) -> bool:

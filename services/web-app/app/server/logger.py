@@ -1,6 +1,5 @@
 """gunicorn's and uvicorn's lines in the form of all others."""
 
-import asyncio
 import logging
 from typing import Any
 
@@ -42,16 +41,5 @@ def quiet(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, WebSocketException | UnicodeDecodeError | EOFError):
         record.msg, record.args, record.exc_info = f"A client broke the protocol: {type(error).__name__}", (), None
-        record.levelno, record.levelname = logging.INFO, "INFO"
-    return True
-
-
-def calm(record: logging.LogRecord) -> bool:
-    """Filter of the connection pool's log: shorten to one line that work was given up, at a deadline for one.
-
-    The pool then throws the connection away, which is all there is to do.
-    """
-    if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
-        record.msg, record.args, record.exc_info = "Closed a database connection whose work was given up", (), None
         record.levelno, record.levelname = logging.INFO, "INFO"
     return True

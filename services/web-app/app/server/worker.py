@@ -14,7 +14,7 @@ from uvicorn_worker import UvicornWorker
 from app.api.admin import create_admin_app
 from app.config import get_settings
 from app.server.admin_server import admin_server
-from app.server.logger import calm, quiet, use_root
+from app.server.logger import quiet, use_root
 from app.server.protocol import AdoptableProtocol, SocketProtocol, UpgradingProtocol
 
 GRACE = 15  # seconds for open requests and sockets; below gunicorn's graceful_timeout, which is below TimeoutStopSec
@@ -70,7 +70,6 @@ class InstanceWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has
         for name in ("uvicorn.error", "uvicorn.access"):
             use_root(name)
         logging.getLogger("uvicorn.error").addFilter(quiet)
-        logging.getLogger("sqlalchemy.pool.impl.AsyncAdaptedQueuePool").addFilter(calm)
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi

@@ -29,7 +29,8 @@ from tests.services import Database, create_database, required
 pytestmark = pytest.mark.integration
 Run = Callable[..., Result]
 EVERYTHING = Access(1, "admin", Role.ADMIN, None)
-# Clusters beside the one that all tests share, because these are promoted.
+# Clusters beside the one that all tests share, because these are promoted. Their commits are synchronous: what is still
+# in the buffers of the WAL would not reach the replica, and `_CATCH_UP` does not see it.
 _MAKE = """
 cd /
 version="$(ls /etc/postgresql)"
@@ -40,7 +41,6 @@ done
 cat >/tmp/twin.conf <<'CONF'
 listen_addresses = '*'
 fsync = off
-synchronous_commit = off
 shared_buffers = 16MB
 CONF
 pg_createcluster --locale C.UTF-8 --port 5441 "$version" one >/dev/null
