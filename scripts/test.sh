@@ -32,12 +32,14 @@ readonly LONG_PARTS=(
     "molecule-single 1800"
     "redis-ha 1500"
     "edge 3600"
+    "molecule-debian 3300"
     "molecule-ha 3600"
     "molecule-recovery 3600"
     "molecule-upgrade 7200"
 )
 readonly SERVICES_LABEL=test-run
-# Processes that share the integration tests of the web application, which mostly wait; each has services of its own.
+# Processes that share the tests of scripts, and the integration tests of the web application, where each has services of
+# its own: both kinds mostly wait.
 readonly PROCESSES=2
 readonly LOGS=$LOCAL/log/test
 
@@ -67,8 +69,8 @@ run_part() {
     unit-executor) cd services/docker-executor && "$venvs/docker-executor/bin/pytest" -m "not engine" --durations=5 ;;
     unit-page) npm test --silent ;;
     scripts)
-        pytest -q -p no:cacheprovider -m "not long" --durations=5 tests/scripts tests/runbooks tests/perf roles/app_release/tests \
-            roles/rollout/tests
+        pytest -q -p no:cacheprovider --numprocesses="$PROCESSES" --dist=loadfile -m "not long" --durations=5 tests/scripts \
+            tests/runbooks tests/perf roles/app_release/tests roles/rollout/tests
         ;;
     scripts-long) pytest -q -p no:cacheprovider -m long --durations=5 tests/scripts ;;
     unit-vuls) cd scripts/vuls && pytest -q --durations=5 ;;
