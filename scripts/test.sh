@@ -111,6 +111,7 @@ run_part() {
     perf) LABEL="$SERVICES_LABEL" tests/perf/run.sh 7 "$LOGS/performance.md" ;;
     edge) pytest -q -rP -p no:cacheprovider --durations=5 tests/edge ;;
     redis-ha) pytest -q -p no:cacheprovider --durations=5 tests/redis_ha ;;
+    molecule-debian) env -u VULS_TEST_LONG molecule test --scenario-name debian ;;
     molecule-*) molecule test --scenario-name "${1#molecule-}" ;;
     esac
 }
