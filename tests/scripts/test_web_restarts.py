@@ -27,7 +27,7 @@ restart)
     ;;
 esac
 """
-PAUSE = 3
+PAUSE = 20  # seconds; Ansible itself takes some from one restart to the next
 
 
 @contextmanager
