@@ -150,6 +150,7 @@ clean_up() {
         "$SCRIPTS/stack.sh" destroy --label test-preflight || true
         "$SCRIPTS/stack.sh" destroy --label test-fence || true
         "$SCRIPTS/stack.sh" destroy --label test-firewall || true
+        "$SCRIPTS/stack.sh" destroy --label test-debian || true
     fi
     ((ENGINE_WAS_UP)) || "$SCRIPTS/engine.sh" stop || true
 }

@@ -96,7 +96,7 @@ def new_host() -> Iterator[None]:
     label = stack.must(
         stack.run("docker", "inspect", "--format", '{{index .Config.Labels "vuls-live.stack"}}', "vuls-worker")
     ).strip()
-    create = ("scripts/stack.sh", "create", "--label", label, "--hosts", f"{NEW}:trixie:engine")
+    create = ("scripts/stack.sh", "create", "--label", label, "--hosts", f"{NEW}:bookworm:engine")
     stack.must(stack.run(*create, timeout=120))
     yield
     stack.must(stack.run("docker", "rm", "--force", "--volumes", NEW))

@@ -1,0 +1,68 @@
+"""What the local stack has on one release of Debian only is deployed on the other one, twice."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .ansible import ROOT, ansible, copied, said
+from .host import Host
+
+LABEL = "test-debian"
+PARTS = Host(LABEL, "vuls-other-parts")
+EDGE = Host(LABEL, "vuls-other-edge")
+RELEASES = {PARTS: "bookworm:engine", EDGE: "trixie"}
+GROUPS = {
+    "redis": PARTS,
+    "postgresql": PARTS,
+    "scan_hosts": PARTS,
+    "web": PARTS,
+    "schedulers": PARTS,
+    "loadbalancers": EDGE,
+}
+ROLES = "common,secrets,pki,postgresql,redis,docker,app_release,executor,vuls,nginx"
+UNITS = {
+    PARTS: ("postgresql@15-main", "redis-server", "docker", "vuls-executor"),
+    EDGE: ("nginx",),
+}
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[None]:
+    built = subprocess.run([ROOT / "scripts/vuls/build.sh"], capture_output=True, text=True, timeout=900, check=False)
+    assert built.returncode == 0, built.stderr
+    try:
+        for host, release in RELEASES.items():
+            host.create(release)
+        yield
+    finally:
+        PARTS.destroy()
+
+
+@pytest.mark.usefixtures("hosts")
+def test_roles_deploy_on_the_release_that_the_local_stack_does_not_have_them_on(tmp_path: Path) -> None:
+    inventory, state = copied("local", tmp_path), tmp_path / "state"
+    (inventory / "hosts.yml").write_text(json.dumps(_all_hosts()))
+
+    def deployed() -> str:
+        done = ansible("ansible-playbook", "-i", str(inventory), "site.yml", "--tags", ROLES, VULS_STATE_DIR=str(state))
+        assert done.returncode == 0, said(done)[-6000:]
+        return done.stdout
+
+    deployed()
+    changed = dict(re.findall(r"^(\S+) +: .* changed=(\d+)", deployed(), re.MULTILINE))
+    assert set(changed.values()) == {"0"}, changed
+    assert changed.keys() >= {host.name for host in RELEASES}
+    for host, units in UNITS.items():
+        assert host.must("systemctl", "is-active", *units).split() == ["active"] * len(units)
+
+
+def _all_hosts() -> dict[str, object]:
+    groups: dict[str, object] = {group: {"hosts": {host.name: {}}} for group, host in GROUPS.items()}
+    inside = {"ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3"}
+    controller = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    fleet = {"vars": inside, "children": groups | {"scan_targets": {"hosts": {}}}}
+    return {"all": {"hosts": {"localhost": controller}, "children": {"fleet": fleet}}}
