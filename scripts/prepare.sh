@@ -193,4 +193,4 @@ if ((TESTS)); then
     javascript_tools
     registry_program
 fi
-log "the controller is prepared"
+log "the controller is prepared: $("$VENV/bin/ansible" --version | head -n 1)"

@@ -80,6 +80,6 @@ for host in vuls-web-1 vuls-web-2; do
 done
 https_line
 if ((ILL)); then
-    printf 'Next: scripts/logs.sh HOST shows why; make up brings back what is missing\n' >&2
+    printf 'Next: scripts/logs.sh HOST shows why; make up brings back what is missing, but for what an operator has drained\n' >&2
 fi
 exit "$ILL"

@@ -4,26 +4,21 @@ from pathlib import Path
 
 import orjson
 from fastapi import APIRouter
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 
 from app.api.auth import OptionalUser
 from app.api.deps import Db
 from app.api.instance import CurrentInstance
+from app.api.template import page
 from app.db.overview import overview
 
-_APP = Path(__file__).parent.parent
-STATIC_DIR = _APP / "static"
-TEMPLATES_DIR = _APP / "templates"
+STATIC_DIR = Path(__file__).parent.parent / "static"
 
 # Inside <script> only these can end the element or start a comment; as \u escapes they mean the same to JSON.
 _SCRIPT_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 router = APIRouter(include_in_schema=False)
-_templates = Environment(
-    loader=FileSystemLoader(TEMPLATES_DIR), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-)
 
 
 @router.get("/")
@@ -35,7 +30,7 @@ async def scheduler_page(db: Db, user: OptionalUser, instance: CurrentInstance) 
     if user is None:
         return RedirectResponse("/login", status_code=303)
     state = await db.run_sync(overview, user.access)
-    return _page("scheduler.html", state=script_json(state), release=instance.settings.release_id)
+    return page("scheduler.html", state=script_json(state), release=instance.settings.release_id)
 
 
 @router.get("/login")
@@ -43,13 +38,9 @@ async def login_page(user: OptionalUser) -> Response:
     """Show the sign-in page. Who is signed in goes on to the scheduler."""
     if user is not None:
         return RedirectResponse("/", status_code=303)
-    return _page("login.html")
+    return page("login.html")
 
 
 def script_json(value: object) -> Markup:
     """Return `value` as JSON that cannot leave a `<script type="application/json">` element."""
     return Markup(orjson.dumps(value).decode().translate(_SCRIPT_ESCAPES))  # noqa: S704  (escaped on this line)
-
-
-def _page(template: str, **context: object) -> HTMLResponse:
-    return HTMLResponse(_templates.get_template(template).render(context))

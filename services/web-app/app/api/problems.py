@@ -15,6 +15,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
 
+from app.api.template import page
+
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
@@ -163,8 +165,10 @@ def install(app: FastAPI) -> None:
             return ProblemError(400, "malformed_json", "The body is not valid JSON.").response()
         return _invalid([_field_error(item) for item in error.errors()]).response()
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  (registered for nothing else)
+        if error.status_code == HTTPStatus.NOT_FOUND and _is_for_eyes(request):
+            return page("not_found.html", status=404)
         code = _CODES.get(error.status_code, "error")
         detail = HTTPStatus(error.status_code).description or HTTPStatus(error.status_code).phrase
         return ProblemError(error.status_code, code, detail, headers=error.headers).response()
@@ -183,6 +187,11 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(unavailable, _unanswered)
     for late in (IntegrityError, StaleDataError):
         app.add_exception_handler(late, overtaken)
+
+
+def _is_for_eyes(request: Request) -> bool:
+    """Say whether somebody typed this address or followed a link to it, rather than a program."""
+    return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(("/api/", "/static/"))
 
 
 async def _unanswered(_: Request, error: Exception) -> Response:

@@ -1,6 +1,7 @@
 """Asks the instances of this host through their root-only sockets."""
 
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import httpx
@@ -16,6 +17,12 @@ def find(given: list[str] | None, expected: int) -> list[Path]:
         return [Path(path) for path in given]
     there = set(Path("/").glob(SOCKET.format("*").lstrip("/")))
     return sorted(there | {Path(SOCKET.format(number)) for number in range(1, expected + 1)})
+
+
+def instance_of(path: Path) -> str:
+    """Return the name of the instance that a socket belongs to, as the instance itself has it: HOST:NUMBER."""
+    number = path.parent.parent.name.removeprefix("vuls-web-")
+    return f"{gethostname()}:{number}" if number.isdecimal() else str(path)
 
 
 def ask(path: Path, method: str, route: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401  (query parameters)

@@ -73,4 +73,5 @@ def _ask(path: Path) -> dict[str, Any]:
         return admin_socket.ask(path, "GET", "/status")
     except httpx.HTTPError as error:
         row: dict[str, Any] = dict.fromkeys(_COLUMNS)
-        return row | {"instance": path.parent.parent.name, "ready": False, "reason": f"no answer: {error}"}
+        reason = f"no answer: {error}" if path.exists() else "does not run"
+        return row | {"instance": admin_socket.instance_of(path), "ready": False, "reason": reason}

@@ -44,6 +44,22 @@ export function icon(name) {
 }
 
 /**
+ * A sentence whose commands stand between backticks, as what an element is made of. A command breaks between its words only, so that
+ * nobody reads an option in two halves.
+ *
+ * @param {string} sentence
+ * @returns {(HTMLElement | string)[]}
+ */
+export function prose(sentence) {
+  return sentence.split("`").map((part, place) => (place % 2 === 0 ? part : el("code", {}, ...words(part))));
+}
+
+/** @param {string} command */
+function words(command) {
+  return command.split(/(?<= )/).map((word) => el("span", { class: "word" }, word));
+}
+
+/**
  * The element with an id that the template has.
  *
  * @template {Element} T

@@ -8,6 +8,7 @@ const form = need("login", HTMLFormElement);
 const username = need("username", HTMLInputElement);
 const password = need("password", HTMLInputElement);
 const problem = need("problem", HTMLElement);
+const button = need("sign-in", HTMLButtonElement);
 
 /**
  * Why signing in did not work, as a sentence.
@@ -47,8 +48,7 @@ async function signIn() {
   problem.hidden = true;
   if (!username.value.trim()) return show("Write your user name.", username);
   if (!password.value) return show("Write your password.", password);
-  const button = form.querySelector("button");
-  if (!button || button.disabled) return;
+  if (button.disabled) return;
   button.disabled = true;
   try {
     await post("/api/auth/login", { username: username.value.trim(), password: password.value });
@@ -67,3 +67,4 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   void signIn();
 });
+button.disabled = false;

@@ -32,6 +32,7 @@ export function render(state, { starting, cancelling, asking, switching, logs })
   renderTasks(state, starting, asking, switching);
   renderIdleHosts(state, asking);
   renderRunning(state, cancelling, logs);
+  need("recent-note", HTMLElement).hidden = state.recent.length === 0;
   fill("recent", state.recent, (run) => ({ key: String(run.id), sign: run, make: () => recentRow(run) }));
   fill("scan-hosts", state.scan_hosts ?? [], (host) => ({
     key: `${host.zone}/${host.name}`,
@@ -174,7 +175,6 @@ function timeLimit({ time_limit_minutes: minutes }) {
 
 /** @param {Task} task */
 function nextDue(task) {
-  if (!task.cron) return el("span", { class: "quiet" }, "–");
   if (!task.enabled) return el("span", { class: "tag" }, "Paused");
   return task.next_due_at ? timeElement(task.next_due_at) : el("span", { class: "quiet" }, "–");
 }

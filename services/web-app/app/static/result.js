@@ -1,6 +1,6 @@
 /** How a finished run looks, wherever it is shown. */
 
-import { el, icon } from "./dom.js";
+import { el, icon, prose } from "./dom.js";
 import { counts, explanation, headline, outcome } from "./verdict.js";
 
 /** @import { Digest, ResultData, RunStatus } from "./types.js" */
@@ -55,7 +55,7 @@ export function resultView(status, result) {
       result.demo === true && demoTag(),
     ),
     badges(result),
-    why && el("p", { class: "why" }, why),
+    why && el("p", { class: "why" }, ...prose(why)),
   );
 }
 

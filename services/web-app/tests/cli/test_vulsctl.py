@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from socket import AF_UNIX, gethostname, socket
 from typing import Any
 
 import pytest
@@ -112,8 +113,18 @@ def test_a_new_password_signs_the_user_out(vulsctl: Run, database: Database, tmp
 def test_an_instance_that_is_gone_is_missed(vulsctl: Run, process_settings: Callable[..., Any]) -> None:
     process_settings("web", instances=2)
     rows = answer(vulsctl("status", "--json", status=1))["items"]
-    assert [(row["instance"], row["ready"]) for row in rows] == [("vuls-web-1", False), ("vuls-web-2", False)]
-    assert "no answer" in rows[0]["reason"]
+    host = gethostname()
+    assert [(row["instance"], row["ready"]) for row in rows] == [(f"{host}:1", False), (f"{host}:2", False)]
+    assert rows[0]["reason"] == "does not run"
+
+
+def test_a_socket_that_nobody_listens_on_is_told_with_the_reason(vulsctl: Run, tmp_path: Path) -> None:
+    left = tmp_path / "admin.sock"
+    with socket(AF_UNIX) as nobody:
+        nobody.bind(str(left))
+    (row,) = answer(vulsctl("status", "--socket", str(left), "--json", status=1))["items"]
+    assert row["instance"] == str(left)
+    assert "refused" in row["reason"]
 
 
 def test_a_worker_without_redis_is_ill_and_says_what_keeps_it_from_it(

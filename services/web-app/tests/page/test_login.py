@@ -34,6 +34,27 @@ def test_a_stranger_is_sent_to_sign_in_and_then_sees_the_scheduler(login_page: P
     expect(login_page.locator("#user-name")).to_have_text("admin")
 
 
+def test_nothing_is_sent_before_the_program_is_there(world: World, new_context: Callable[..., BrowserContext]) -> None:
+    assert world
+    page = new_context().new_page()
+    page.route("**/static/login.js", lambda route: route.abort())
+    page.goto("/login")
+    expect(page.get_by_role("button", name="Sign in")).to_be_disabled()
+    page.get_by_label("Password").press("Enter")
+    expect(page).to_have_title("Sign in · Vuls Live")
+
+
+def test_an_address_of_nothing_is_a_page_with_a_way_out(login_page: Page) -> None:
+    answer = login_page.goto("/no-such-page")
+    assert answer is not None
+    assert answer.status == 404
+    expect(login_page.get_by_role("heading", name="No such page")).to_be_visible()
+    login_page.get_by_role("link", name="To the scans").click()
+    expect(login_page).to_have_title("Sign in · Vuls Live")
+    for path in ("/api/no-such-thing", "/static/no-such-file"):
+        assert login_page.request.get(path, headers={"Accept": "text/html"}).json()["code"] == "not_found"
+
+
 def test_the_keyboard_alone_is_enough(login_page: Page) -> None:
     expect(login_page.get_by_label("User name")).to_be_focused()
     login_page.keyboard.type("admin")

@@ -164,6 +164,22 @@ def test_an_address_of_no_run_does_no_harm(open_page: OpenPage, run: str) -> Non
         expect(page.get_by_role("dialog")).to_be_hidden()
 
 
+def test_a_task_that_was_switched_off_says_so_without_a_schedule_too(world: World, open_page: OpenPage) -> None:
+    task = world.add_task("vuls-target-1", enabled=False)
+    expect(open_page().locator(f"tr[data-task-id='{task.id}'] .due")).to_have_text("Paused")
+
+
+def test_a_command_in_a_reason_is_shown_as_one_and_breaks_between_words_only(world: World, open_page: OpenPage) -> None:
+    sentence = (
+        "There is no target. Run `ansible-playbook playbooks/scan_hosts.yml --limit 'vuls-target-1,web'` to add it."
+    )
+    world.scan(world.add_task("vuls-target-1"), FAILED | {"reason": {"code": "unknown_server", "sentence": sentence}})
+    why = open_page(viewport={"width": 360, "height": 800}).locator("#recent .why")
+    expect(why).to_have_text(sentence.replace("`", ""))
+    heights = why.locator("code .word").evaluate_all("words => words.map(word => word.getClientRects().length)")
+    assert heights == [1] * 4
+
+
 def test_a_task_is_paused_and_resumed(world: World, open_page: OpenPage, database: Database) -> None:
     task = world.add_task("vuls-target-1", cron="0 3 * * *")
     world.scan(task, CLEAN)
