@@ -11,7 +11,7 @@ UNITS = {
     "vuls-web-1": ["nginx", "vuls-web@1", "vuls-web@2", "vuls-scheduler"],
     "vuls-web-2": ["nginx", "vuls-web@1", "vuls-web@2", "vuls-scheduler"],
     "vuls-redis": ["redis-server"],
-    "vuls-db": ["postgresql@17-main"],
+    "vuls-db": ["postgresql@{version}-main"],
     "vuls-worker": ["docker", "vuls-executor", "vuls-worker@default"],
     "vuls-target-1": ["ssh"],
     "vuls-target-2": ["ssh"],
@@ -28,7 +28,7 @@ def host(name: str) -> Host:
 
 @pytest.mark.parametrize(("name", "unit"), [(name, unit) for name, units in UNITS.items() for unit in units])
 def test_a_unit_runs_and_starts_at_boot(name: str, unit: str) -> None:
-    service = host(name).service(unit)
+    service = host(name).service(unit.format(version=stack.shell("vuls-db", "ls /etc/postgresql").strip()))
     assert service.is_running, stack.on(name, "journalctl", "--no-pager", "-n", "50", "-u", unit).stdout
     assert service.is_enabled
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -83,6 +84,7 @@ def test_without_a_confirmation_nothing_is_done_but_said() -> None:
     started = stack.sql("SELECT pg_postmaster_start_time()")
     said = stack.must(stack.ansible_playbook(*OVERLAY, "playbooks/restore.yml"))
     assert "restore_confirmed=true" in said
+    assert re.search(r"F of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+00", said), "moments to choose restore_to by"
     assert stack.sql("SELECT pg_postmaster_start_time()") == started
 
 

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+LONGEST = 1200  # seconds of one run: a deployment beside other tests, on a machine that is busy
 
 
 def ansible(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -14,7 +15,7 @@ def ansible(program: str, *arguments: str, **environment: str) -> subprocess.Com
     own |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
     line = [str(ROOT / ".venv/bin" / program), *arguments]
     return subprocess.run(
-        line, cwd=ROOT, env=own | environment, capture_output=True, text=True, timeout=600, check=False
+        line, cwd=ROOT, env=own | environment, capture_output=True, text=True, timeout=LONGEST, check=False
     )
 
 

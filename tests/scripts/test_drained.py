@@ -79,7 +79,7 @@ def test_a_deployment_says_who_stays_out_and_how_to_bring_it_back(tmp_path: Path
     assert play(tmp_path, [mark("web-2:1")]).returncode == 0
     done = play(tmp_path, [role("nginx", "configure", host="lb-1")], "--check")
     assert "An operator took web-2:1 out of service" in said(done)
-    assert "-e back=true and -e drain=web-2:1" in said(done)
+    assert "-e back=true -e drain=web-2:1" in said(done)
 
 
 def test_the_last_ones_that_serve_are_not_drained_and_the_lock_is_let_go(tmp_path: Path) -> None:

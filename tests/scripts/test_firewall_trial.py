@@ -16,6 +16,7 @@ MACHINE = Host("test-firewall", "vuls-firewall-1")
 HOST, on, must = MACHINE.name, MACHINE.on, MACHINE.must
 PROGRAM, FILE = "/usr/local/sbin/vuls-firewall", "/etc/vuls/firewall.nft"
 CONFIRMED, UNTRIED, FURTHER = "22", "2222", "2223"  # ports of SSH, by which rules are told apart
+SHORT = 1  # seconds
 INVENTORY = f"""
 all:
   hosts:
@@ -53,9 +54,9 @@ def write(port: str) -> str:
     return path
 
 
-def attempt(port: str, seconds: int) -> None:
+def attempt(port: str, seconds: int = 600) -> None:
     must(PROGRAM, "try", write(port), str(seconds))
-    assert in_force() == port
+    assert in_force() == port or seconds == SHORT, "the end of a short trial may come before anybody has looked"
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def firewall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], 
 
 
 def test_a_boot_loads_the_rules_that_were_confirmed_not_those_on_trial(firewall: Callable[[], str]) -> None:
-    attempt(UNTRIED, 600)
+    attempt(UNTRIED)
     boot()
     assert in_force() == CONFIRMED
     late = on(PROGRAM, "confirm")
@@ -99,7 +100,7 @@ def test_a_boot_loads_the_rules_that_were_confirmed_not_those_on_trial(firewall:
 
 @pytest.mark.usefixtures("firewall")
 def test_rules_that_nobody_confirms_are_taken_back_and_a_boot_does_not_bring_them() -> None:
-    attempt(UNTRIED, 1)
+    attempt(UNTRIED, SHORT)
     eventually(lambda: in_force() == CONFIRMED, "the rules of before are back")
     eventually(lambda: on("test", "-e", f"{FILE}.refused").returncode == 0, "the new ones are set aside")
     late = on(PROGRAM, "confirm")
@@ -111,8 +112,8 @@ def test_rules_that_nobody_confirms_are_taken_back_and_a_boot_does_not_bring_the
 
 @pytest.mark.usefixtures("firewall")
 def test_a_second_trial_in_the_midst_of_one_goes_back_to_what_was_confirmed() -> None:
-    attempt(UNTRIED, 600)
-    attempt(FURTHER, 1)
+    attempt(UNTRIED)
+    attempt(FURTHER, SHORT)
     eventually(lambda: in_force() == CONFIRMED, "the rules of before the first trial are back")
 
 
@@ -126,7 +127,7 @@ def test_rules_that_the_kernel_refuses_are_taken_back_at_once() -> None:
 
 @pytest.mark.usefixtures("firewall")
 def test_confirmed_rules_stay_and_come_with_a_boot() -> None:
-    attempt(UNTRIED, 3)
+    attempt(UNTRIED)
     must(PROGRAM, "confirm")
     assert on("systemctl", "is-active", "vuls-firewall-undo.timer").stdout.strip() != "active"
     boot()

@@ -1,4 +1,4 @@
-"""What the local stack has on one release of Debian only is deployed on the other one, twice."""
+"""Redis, PostgreSQL, Docker, the executor and nginx, on the release of Debian that they do not have locally."""
 
 import json
 import re

@@ -24,14 +24,15 @@ def configure_logging(level: str = "INFO") -> None:
 def calm(record: logging.LogRecord) -> bool:
     """Filter of the connection pools' logs: one line for work that was given up, and for a connection that was lost.
 
-    The first happens at a deadline, the second when the server stops while a session is open. The pool then throws the
-    connection away, which is all there is to do; who waited for an answer is told by an error of its own.
+    The first happens at a deadline, the second when the server stops while a session is open: what libpq says of it by
+    itself has no code, and comes as a plain DatabaseError. The pool then throws the connection away, which is all there
+    is to do; who waited for an answer is told by an error of its own.
     """
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, asyncio.CancelledError):
         record.msg, record.args, record.exc_info = "Closed a database connection whose work was given up", (), None
         record.levelno, record.levelname = logging.INFO, "INFO"
-    elif isinstance(error, psycopg.Error):
+    elif isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or type(error) is psycopg.DatabaseError:
         why = next(iter(str(error).splitlines()), type(error).__name__)
         record.msg, record.args = "Gave up a database connection that was lost while in use (%s)", (why,)
         record.exc_info = None

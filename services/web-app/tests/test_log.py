@@ -3,8 +3,9 @@
 import asyncio
 import logging
 
+import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import NullPool, create_engine, text
 
 from app.config import Settings
 from app.db.engine import make_async_engine, make_engine
@@ -18,15 +19,17 @@ def test_work_that_was_given_up_is_told_in_one_line() -> None:
     assert (record.levelname, record.exc_info) == ("INFO", None)
 
 
-def test_a_fault_of_the_pool_keeps_its_traceback() -> None:
-    record = _record(RuntimeError())
+@pytest.mark.parametrize("error", [RuntimeError(), psycopg.ProgrammingError()])
+def test_a_fault_of_ours_keeps_its_traceback(error: Exception) -> None:
+    record = _record(error)
     assert calm(record)
     assert (record.levelname, record.exc_info is None) == ("ERROR", False)
 
 
 def test_the_filter_is_where_the_pools_log() -> None:
     configure_logging()
-    for engine in (make_engine(Settings()), make_async_engine(Settings()).sync_engine):
+    alone = create_engine(Settings().database_url, poolclass=NullPool)
+    for engine in (make_engine(Settings()), make_async_engine(Settings()).sync_engine, alone):
         logger = engine.pool.logger
         assert isinstance(logger, logging.Logger)
         assert calm in logger.filters

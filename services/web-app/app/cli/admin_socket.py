@@ -1,7 +1,6 @@
 """Asks the instances of this host through their root-only sockets."""
 
 from pathlib import Path
-from socket import gethostname
 from typing import Any
 
 import httpx
@@ -19,10 +18,10 @@ def find(given: list[str] | None, expected: int) -> list[Path]:
     return sorted(there | {Path(SOCKET.format(number)) for number in range(1, expected + 1)})
 
 
-def instance_of(path: Path) -> str:
-    """Return the name of the instance that a socket belongs to, as the instance itself has it: HOST:NUMBER."""
+def unit_of(path: Path) -> str:
+    """Return the unit of a socket's instance. Its own name begins with the inventory's word for the host."""
     number = path.parent.parent.name.removeprefix("vuls-web-")
-    return f"{gethostname()}:{number}" if number.isdecimal() else str(path)
+    return f"vuls-web@{number}" if number.isdecimal() else str(path)
 
 
 def ask(path: Path, method: str, route: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401  (query parameters)

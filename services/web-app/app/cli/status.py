@@ -74,4 +74,4 @@ def _ask(path: Path) -> dict[str, Any]:
     except httpx.HTTPError as error:
         row: dict[str, Any] = dict.fromkeys(_COLUMNS)
         reason = f"no answer: {error}" if path.exists() else "does not run"
-        return row | {"instance": admin_socket.instance_of(path), "ready": False, "reason": reason}
+        return row | {"instance": admin_socket.unit_of(path), "ready": False, "reason": reason}

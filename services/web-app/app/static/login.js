@@ -67,4 +67,5 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   void signIn();
 });
+need("late", HTMLElement).remove();
 button.disabled = false;

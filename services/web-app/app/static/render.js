@@ -245,13 +245,13 @@ function hostButtons(task, busy) {
 }
 
 /**
- * Only a schedule can be paused: a task without one does nothing by itself.
+ * A task without a schedule does nothing by itself, so it is not paused, but it comes back when it was switched off with its host.
  *
  * @param {Task} task
  * @param {boolean} turning
  */
 function switchButton(task, turning) {
-  if (!task.cron) return null;
+  if (!task.cron && task.enabled) return null;
   return el(
     "button",
     {
@@ -259,7 +259,7 @@ function switchButton(task, turning) {
       type: "button",
       "data-action": "switch",
       "aria-disabled": turning ? "true" : null,
-      title: task.enabled ? "Stop the schedule; “Run” works all the same." : "Run by the schedule again.",
+      title: task.enabled ? "Stop the schedule; “Run” works all the same." : task.cron ? "Run by the schedule again." : "Not switched off any more.",
     },
     task.enabled ? "Pause" : "Resume",
     el("span", { class: "visually-hidden" }, ` ${task.name}`),

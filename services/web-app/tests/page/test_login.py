@@ -41,6 +41,7 @@ def test_nothing_is_sent_before_the_program_is_there(world: World, new_context: 
     page.goto("/login")
     expect(page.get_by_role("button", name="Sign in")).to_be_disabled()
     page.get_by_label("Password").press("Enter")
+    expect(page.get_by_text("Reload it to sign in.")).to_be_visible()
     expect(page).to_have_title("Sign in · Vuls Live")
 
 
