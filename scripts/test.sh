@@ -69,7 +69,7 @@ run_part() {
     unit-executor) cd services/docker-executor && "$venvs/docker-executor/bin/pytest" -m "not engine" --durations=5 ;;
     unit-page) npm test --silent ;;
     scripts)
-        mkdir -p "$LOCAL/perf" # one process looks whether preflight leaves the checkout alone, another writes there
+        mkdir -p "$LOCAL/perf" "$LOCAL/artifacts" # one process looks whether preflight makes anything, another writes there
         # What takes longest alone comes first.
         pytest -q -p no:cacheprovider --numprocesses="$PROCESSES" --dist=loadfile --no-loadscope-reorder -m "not long" \
             --durations=5 tests/scripts/test_other_debian.py tests/scripts tests/runbooks tests/perf roles/app_release/tests \
