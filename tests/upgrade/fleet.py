@@ -32,9 +32,10 @@ def environment() -> dict[str, str]:
 
 def start(verb: str, *arguments: str) -> "subprocess.Popen[str]":
     """Start a playbook in a process group of its own, as a terminal does."""
-    program = str(stack.ROOT / ".venv/bin/ansible-playbook")
+    # Who was started in the background ignores Ctrl-C, and so would all that it starts.
+    program = ["env", "--default-signal=INT", str(stack.ROOT / ".venv/bin/ansible-playbook")]
     return subprocess.Popen(
-        [program, "-i", INVENTORY, f"playbooks/{verb}.yml", *arguments],
+        [*program, "-i", INVENTORY, f"playbooks/{verb}.yml", *arguments],
         cwd=stack.ROOT,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -68,6 +69,7 @@ def interrupted(verb: str, *arguments: str, at: str) -> str:
     else:
         raise AssertionError(f"no task {at!r}:\n{''.join(seen[-40:])}")
     rest, _ = process.communicate(timeout=120)
+    assert process.returncode != 0, f"Ctrl-C at {at!r} did not end it:\n{rest[-2000:]}"
     return "".join(seen) + rest
 
 
@@ -83,6 +85,11 @@ def serving() -> dict[str, str]:
         rows = json.loads(stack.on(host, "vulsctl", "status", "--json").stdout)["items"]
         found |= {row["instance"]: row["release"] if row["ready"] else str(row["reason"]) for row in rows}
     return found
+
+
+def ask_database(sql: str) -> str:
+    """Return what the database answers, as psql prints it without a frame."""
+    return stack.must(stack.on(DATABASE, "psql", "-XAtq", "-d", "vuls", "-c", sql, user="postgres")).strip()
 
 
 def assert_all_serve(release: str) -> None:

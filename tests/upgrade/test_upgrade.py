@@ -15,6 +15,20 @@ from tests.traffic import running
 
 from . import fleet
 
+IGNORED = shutil.ignore_patterns("tests", "__pycache__", ".*", "node_modules")
+# In the order in which a rollout comes by, so that each is ahead of what was done when the last one was left.
+INTERRUPTED_AT = (
+    "plan | Remember it",
+    "unpack | Install the locked wheels",
+    "backup | Save it",
+    "migrate | Bring the tables",
+    "balance | Reload nginx",
+    "roll | Empty it",
+    "roll | Restart instance 1",
+    "roll | Open a socket and wait for an event, instance 2",
+    "roll | Restart the worker",
+    "finish | Give to all instances again",
+)
 LAST_LINES = 100  # in which the reason has to stand: the journal before it, and the recap after it
 
 
@@ -33,17 +47,25 @@ def never_ready(app: Path) -> None:
     edit(app / "app/api/readiness.py", "if self._realtime.draining:", "if True:  # broken on purpose")
 
 
-def fails_to_migrate(app: Path) -> None:
+def add_migration(app: Path, *statements: str) -> None:
+    """Add a migration to a tree, behind its last one."""
     versions = sorted((app / "migrations/versions").glob("0*.py"))
     last = re.search(r'^revision = "(\w+)"', versions[-1].read_text(), re.MULTILINE)
     assert last
-    (app / "migrations/versions/9999_broken.py").write_text(
-        '"""Half of it works."""\n\nfrom alembic import op\n\n'
+    lines = "".join(f'    op.get_bind().exec_driver_sql("{statement}")\n' for statement in statements)
+    (app / "migrations/versions/9999_added.py").write_text(
+        '"""Added by a test."""\n\nfrom alembic import op\n\n'
         f'revision = "9999"\ndown_revision = "{last[1]}"\nbranch_labels = depends_on = None\nkind = "expand"\n\n\n'
-        "def upgrade() -> None:\n"
-        '    op.get_bind().exec_driver_sql("CREATE TABLE half_done ()")\n'
-        '    op.get_bind().exec_driver_sql("SELECT broken_on_purpose")\n'
+        f"def upgrade() -> None:\n{lines}"
     )
+
+
+def fails_to_migrate(app: Path) -> None:
+    add_migration(app, "CREATE TABLE half_done ()", "SELECT broken_on_purpose")
+
+
+def takes_its_time_to_migrate(app: Path) -> None:
+    add_migration(app, "CREATE TABLE taken_slowly AS SELECT 1 AS times", "SELECT pg_sleep(5)")
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +130,7 @@ def test_a_broken_release_ends_with_the_old_one_serving_and_says_why(
     tmp_path: Path, how: Callable[[Path], None], reason: str
 ) -> None:
     before = fleet.release_of(fleet.WEB[0])
-    ignored = shutil.ignore_patterns("tests", "__pycache__", ".*", "node_modules")
-    shutil.copytree(stack.ROOT / "services", tmp_path / "tree/services", ignore=ignored)
+    shutil.copytree(stack.ROOT / "services", tmp_path / "tree/services", ignore=IGNORED)
     how(tmp_path / "tree/services/web-app")
     with fleet.traffic(tmp_path / "report.json", clients=50):
         given = ("-e", f"rollout_source={tmp_path / 'tree'}", "-e", "web_ready_timeout=20")
@@ -118,14 +139,7 @@ def test_a_broken_release_ends_with_the_old_one_serving_and_says_why(
     assert status != 0
     assert reason in "\n".join(output.splitlines()[-LAST_LINES:]), output[-6000:]
     fleet.assert_all_serve(before)
-    assert (
-        stack.must(
-            stack.on(
-                fleet.DATABASE, "psql", "-XAtq", "-d", "vuls", "-c", "SELECT to_regclass('half_done')", user="postgres"
-            )
-        ).split()
-        == []
-    )
+    assert fleet.ask_database("SELECT to_regclass('half_done')") == ""
 
 
 def test_a_second_operator_is_kept_away_and_told_by_whom(releases: dict[str, str]) -> None:
@@ -144,13 +158,23 @@ def test_a_second_operator_is_kept_away_and_told_by_whom(releases: dict[str, str
     assert "rollout_break_lock=true" in output
 
 
-@pytest.mark.parametrize("at", ["ship | Put the application", "roll | Restart instance 2", "roll | Restart the worker"])
-def test_what_was_interrupted_goes_on_when_it_is_typed_again(releases: dict[str, str], at: str) -> None:
-    target = releases["new"] if set(fleet.serving().values()) == {releases["old"]} else releases["old"]
-    fleet.interrupted("rollout", "-e", f"release={target}", at=at)
-    status, output = fleet.play("rollout", "-e", f"release={target}")
-    assert status == 0, output[-6000:]
-    fleet.assert_all_serve(target)
+def test_what_is_interrupted_at_ten_places_goes_on_when_it_is_typed_again(
+    releases: dict[str, str], tmp_path: Path
+) -> None:
+    shutil.copytree(stack.ROOT / "services", tmp_path / "tree/services", ignore=IGNORED)
+    takes_its_time_to_migrate(tmp_path / "tree/services/web-app")
+    command = ("rollout", "-e", f"rollout_source={tmp_path / 'tree'}")
+    with fleet.traffic(tmp_path / "report.json", clients=50):
+        for at in INTERRUPTED_AT:
+            began = time.monotonic()
+            fleet.interrupted(*command, at=at)
+            sys.stdout.write(f"interrupted at {at!r} after {time.monotonic() - began:.0f} s\n")
+        status, output = fleet.play(*command)
+        assert status == 0, output[-6000:]
+    newest = fleet.release_of(fleet.WEB[0])
+    assert newest not in releases.values()
+    fleet.assert_all_serve(newest)
+    assert fleet.ask_database("SELECT count(*) FROM taken_slowly") == "1", "migrated once"
 
 
 def test_a_host_is_drained_and_comes_back(releases: dict[str, str]) -> None:
