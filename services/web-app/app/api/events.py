@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.auth import SignedIn, User, client_address
 from app.api.cursors import parse_cursor
 from app.api.door import through_the_door
+from app.api.first import until_first
 from app.api.instance import CurrentInstance, Instance
 from app.api.problems import ProblemError, draining, not_ready, too_many_connections
 from app.domain.cursor import Cursor
@@ -66,17 +67,7 @@ class EventStream(Response):
 
     async def _stream(self, client: QueueClient, receive: Receive, send: Send) -> bool:
         """Write until either side ends it; False when the client did not even read the end."""
-        tasks = {
-            asyncio.create_task(_write(client, send)),
-            asyncio.create_task(_hung_up(receive)),
-            asyncio.create_task(client.wait_closing()),
-        }
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await until_first(_write(client, send), _hung_up(receive), client.wait_closing())
         try:
             async with asyncio.timeout(GOODBYE_SECONDS):
                 with contextlib.suppress(OSError):

@@ -12,6 +12,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from app.api.auth import SignedIn, client_address, identify, not_signed_in, origin_allowed, origin_refused
 from app.api.cursors import parse_cursor
 from app.api.door import through_the_door
+from app.api.first import until_first
 from app.api.instance import Instance, get_instance
 from app.api.problems import (
     ProblemError,
@@ -153,17 +154,9 @@ async def _feed(
 
 async def _serve(socket: WebSocket, client: QueueClient) -> None:
     """Read and write until one of the two ends, or the client must go."""
-    tasks = {
-        asyncio.create_task(_read(socket, client)),
-        asyncio.create_task(_write(socket, client)),
-        asyncio.create_task(client.wait_closing()),
-    }
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await until_first(_read(socket, client), _write(socket, client), client.wait_closing())
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await _close(socket, client.closing)
 
 
