@@ -33,6 +33,7 @@ readonly LONG_PARTS=(
     "redis-ha 1500"
     "edge 3600"
     "molecule-debian 3300"
+    "molecule-production 3600"
     "molecule-ha 3600"
     "molecule-recovery 3600"
     "molecule-upgrade 7200"
@@ -163,6 +164,7 @@ clean_up() {
         "$SCRIPTS/stack.sh" destroy --label test-edge || true
         "$SCRIPTS/stack.sh" destroy --label molecule || true
         "$SCRIPTS/stack.sh" destroy --label test-single || true
+        "$SCRIPTS/stack.sh" destroy --label test-production || true
         "$SCRIPTS/stack.sh" destroy --label test-preflight || true
         "$SCRIPTS/stack.sh" destroy --label test-fence || true
         "$SCRIPTS/stack.sh" destroy --label test-firewall || true

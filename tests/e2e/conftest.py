@@ -51,8 +51,13 @@ def tls() -> ssl.SSLContext:
 
 @pytest.fixture(scope="session")
 def schemas(tls: ssl.SSLContext) -> dict[str, Draft202012Validator]:
+    with httpx.Client(base_url=stack.ORIGIN, verify=tls) as visitor:
+        return read_schemas(visitor)
+
+
+def read_schemas(visitor: httpx.Client) -> dict[str, Draft202012Validator]:
     """Read the published schema of each message, by its type."""
-    document = httpx.get(f"{stack.ORIGIN}/api/asyncapi.json", verify=tls).raise_for_status().json()
+    document = visitor.get("/api/asyncapi.json").raise_for_status().json()
     published = {name: message["payload"] for name, message in document["components"]["messages"].items()}
     return {name: Draft202012Validator(payload["schema"]) for name, payload in published.items() if "schema" in payload}
 

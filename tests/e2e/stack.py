@@ -38,13 +38,15 @@ def run(*argv: str, timeout: float = 60, stdin: str | None = None) -> subprocess
     return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, input=stdin, check=False, cwd=ROOT)
 
 
-def ansible_playbook(*arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
-    """Run a playbook against the local inventory, with the settings of the checkout and nobody else's."""
+def ansible_playbook(
+    *arguments: str, timeout: float = 900, inventory: str = "inventories/local"
+) -> subprocess.CompletedProcess[str]:
+    """Run a playbook against an inventory, with the settings of the checkout and nobody else's."""
     program = str(ROOT / ".venv/bin/ansible-playbook")
     # Molecule hands down its own: colours among them, which hide the counts from whoever reads the output.
     foreign = (f"--unset={name}" for name in os.environ if name.startswith("ANSIBLE_"))
     own = (f"ANSIBLE_CONFIG={ROOT / 'ansible.cfg'}", "ANSIBLE_NOCOLOR=1")
-    return run("env", *foreign, *own, program, "-i", "inventories/local", *arguments, timeout=timeout)
+    return run("env", *foreign, *own, program, "-i", inventory, *arguments, timeout=timeout)
 
 
 def on(
@@ -88,10 +90,11 @@ def note(story: str, what: str, value: float) -> None:
     sys.stdout.write(f"\n{story}: {what}: {value:.1f}\n")
 
 
-def variable(host: str, name: str) -> Any:
-    """Return what the inventory says of a host, with everything in it worked out."""
+def variable(host: str, name: str, *inventories: str) -> Any:
+    """Return what the inventory (without any: the local one) says of a host, with everything in it worked out."""
     program = str(ROOT / ".venv/bin/ansible")
-    line = [program, "-i", "inventories/local", host, "-m", "ansible.builtin.debug", "-a", f"var={name}"]
+    given = [part for one in inventories or ("inventories/local",) for part in ("-i", one)]
+    line = [program, *given, host, "-m", "ansible.builtin.debug", "-a", f"var={name}"]
     foreign = (f"--unset={setting}" for setting in os.environ if setting.startswith("ANSIBLE_"))
     own = (f"ANSIBLE_CONFIG={ROOT / 'ansible.cfg'}", "ANSIBLE_NOCOLOR=1", "ANSIBLE_CALLBACK_RESULT_FORMAT=json")
     said = must(run("env", *foreign, *own, *line))

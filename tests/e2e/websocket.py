@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.cookies import SimpleCookie
+from urllib.parse import urlsplit
 
 import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -58,16 +59,21 @@ class Socket:
 
 
 @contextmanager
-def open_socket(url: str, trust: ssl.SSLContext, origin: str | None, headers: dict[str, str]) -> Iterator[Socket]:
-    """Open a WebSocket, and close it behind the block.
+def open_socket(
+    url: str, trust: ssl.SSLContext, origin: str | None, headers: dict[str, str], address: str | None = None
+) -> Iterator[Socket]:
+    """Open a WebSocket, and close it behind the block. The name in the URL need not resolve where an address is given.
 
     Raises:
         websockets.exceptions.InvalidStatus: the handshake was refused.
     """
     listed = Origin(origin) if origin else None
     with start_blocking_portal() as portal:
+        parts = urlsplit(url)
         opening = connect(
             url,
+            host=address or parts.hostname,
+            port=parts.port or 443,
             ssl=trust,
             origin=listed,
             additional_headers=headers,

@@ -17,6 +17,7 @@ from tests.e2e.stack import finished, must, on, run, shell, wait_until
 from . import host
 
 SOCKETS = 1000
+CONTAINERS = "-i inventories/mine -i molecule/shared/inventory -i molecule/single/inventory"
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_the_commands_of_the_page_work_one_after_the_other() -> None:
     commands = [line.removeprefix("$ ") for line in page.splitlines() if line.startswith("$ ")]
     assert [command.split()[0] for command in commands] == ["cp", *["ansible-playbook"] * 3]
     for command in commands:
-        filled_in = command.replace("-i inventories/mine", "-i inventories/mine -i molecule/single/inventory")
+        filled_in = command.replace("-i inventories/mine", CONTAINERS)
         foreign = "; ".join(f"unset {name}" for name in os.environ if name.startswith("ANSIBLE_"))
         setting = f"{foreign or ':'}; export ANSIBLE_CONFIG={host.ROOT / 'ansible.cfg'}; . .venv/bin/activate"
         done = must(run("bash", "-c", f"{setting}; {filled_in}", timeout=900))

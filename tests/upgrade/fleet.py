@@ -2,18 +2,16 @@
 
 import json
 import os
-import signal
-import subprocess
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from tests.e2e import stack
+from tests.plays import INVENTORY
 from tests.traffic import running
 
-# Another stack than that of the local inventory: its hosts' first word, and its inventory.
+# Another stack than that of the local inventory: its hosts' first word.
 PREFIX = os.environ.get("VULS_TEST_PREFIX", "vuls")
-INVENTORY = os.environ.get("VULS_TEST_INVENTORY", "inventories/local")
 STATE = Path(os.environ.get("VULS_STATE_DIR", stack.LOCAL))
 BALANCER, DATABASE, WORKER = (f"{PREFIX}-{name}" for name in ("lb", "db", "worker"))
 WEB = (f"{PREFIX}-web-1", f"{PREFIX}-web-2")
@@ -22,55 +20,6 @@ REPLACE = {"inventories/local": INVENTORY} | {
     f"vuls-{name}": f"{PREFIX}-{name}" for name in ("web-1", "web-2", "db", "worker")
 }
 PREVIOUS = (stack.ROOT / "molecule/upgrade/previous-release").read_text().strip()
-
-
-def environment() -> dict[str, str]:
-    """Return the settings of the checkout, without Molecule's own."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    return own | {"ANSIBLE_CONFIG": str(stack.ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-
-
-def start(verb: str, *arguments: str) -> "subprocess.Popen[str]":
-    """Start a playbook in a process group of its own, as a terminal does."""
-    # Who was started in the background ignores Ctrl-C, and so would all that it starts.
-    program = ["env", "--default-signal=INT", str(stack.ROOT / ".venv/bin/ansible-playbook")]
-    return subprocess.Popen(
-        [*program, "-i", INVENTORY, f"playbooks/{verb}.yml", *arguments],
-        cwd=stack.ROOT,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def play(verb: str, *arguments: str, timeout: float = 1500) -> tuple[int, str]:
-    """Run a playbook; return its exit status and what it printed."""
-    process = start(verb, *arguments)
-    try:
-        output, _ = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    return process.returncode, output
-
-
-def interrupted(verb: str, *arguments: str, at: str) -> str:
-    """Run a playbook, press Ctrl-C as soon as a task whose name has `at` begins, and return what it printed."""
-    process = start(verb, *arguments)
-    assert process.stdout is not None
-    seen: list[str] = []
-    for line in process.stdout:
-        seen.append(line)
-        if line.startswith("TASK") and at in line:
-            os.killpg(process.pid, signal.SIGINT)
-            break
-    else:
-        raise AssertionError(f"no task {at!r}:\n{''.join(seen[-40:])}")
-    rest, _ = process.communicate(timeout=120)
-    assert process.returncode != 0, f"Ctrl-C at {at!r} did not end it:\n{rest[-2000:]}"
-    return "".join(seen) + rest
 
 
 def release_of(host: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import plays
 from tests.e2e import stack
 from tests.runbooks import run_page
 from tests.traffic import running
@@ -72,7 +73,7 @@ def takes_its_time_to_migrate(app: Path) -> None:
 def releases() -> dict[str, str]:
     """Roll to the release before this one, and return the ids of both."""
     new = fleet.release_of(fleet.WEB[0])
-    status, output = fleet.play("rollout", "-e", f"release={fleet.PREVIOUS}")
+    status, output = plays.play("rollout", "-e", f"release={fleet.PREVIOUS}")
     assert status == 0, output[-6000:]
     old = fleet.release_of(fleet.WEB[0])
     assert old != new
@@ -107,7 +108,7 @@ def test_it_rolls_back_by_hand_under_traffic_and_typed_twice_it_stays_there(
             timeout=1500,
         )
     fleet.assert_all_serve(releases["old"])
-    status, output = fleet.play("rollback")
+    status, output = plays.play("rollback")
     assert status == 0, output[-6000:]
     fleet.assert_all_serve(releases["old"])
 
@@ -134,7 +135,7 @@ def test_a_broken_release_ends_with_the_old_one_serving_and_says_why(
     how(tmp_path / "tree/services/web-app")
     with fleet.traffic(tmp_path / "report.json", clients=50):
         given = ("-e", f"rollout_source={tmp_path / 'tree'}", "-e", "web_ready_timeout=20")
-        status, output = fleet.play("rollout", *given)
+        status, output = plays.play("rollout", *given)
         sys.stdout.write(output[-8000:])
     assert status != 0
     assert reason in "\n".join(output.splitlines()[-LAST_LINES:]), output[-6000:]
@@ -143,13 +144,13 @@ def test_a_broken_release_ends_with_the_old_one_serving_and_says_why(
 
 
 def test_a_second_operator_is_kept_away_and_told_by_whom(releases: dict[str, str]) -> None:
-    first = fleet.start("rollout", "-e", f"release={releases['old']}")
+    first = plays.start("rollout", "-e", f"release={releases['old']}")
     try:
         assert first.stdout is not None
         for line in first.stdout:
             if line.startswith("TASK") and "plan |" in line:
                 break
-        status, output = fleet.play("rollback")
+        status, output = plays.play("rollback")
     finally:
         rest, _ = first.communicate(timeout=900)
     assert first.returncode == 0, rest[-6000:]
@@ -167,9 +168,9 @@ def test_what_is_interrupted_at_ten_places_goes_on_when_it_is_typed_again(
     with fleet.traffic(tmp_path / "report.json", clients=50):
         for at in INTERRUPTED_AT:
             began = time.monotonic()
-            fleet.interrupted(*command, at=at)
+            plays.interrupted(*command, at=at)
             sys.stdout.write(f"interrupted at {at!r} after {time.monotonic() - began:.0f} s\n")
-        status, output = fleet.play(*command)
+        status, output = plays.play(*command)
         assert status == 0, output[-6000:]
     newest = fleet.release_of(fleet.WEB[0])
     assert newest not in releases.values()
@@ -180,17 +181,17 @@ def test_what_is_interrupted_at_ten_places_goes_on_when_it_is_typed_again(
 def test_a_host_is_drained_and_comes_back(releases: dict[str, str]) -> None:
     del releases
     target = fleet.release_of(fleet.WEB[0])
-    status, output = fleet.play("drain", "-e", f"drain={fleet.WEB[0]}")
+    status, output = plays.play("drain", "-e", f"drain={fleet.WEB[0]}")
     assert status == 0, output[-6000:]
     assert {value for name, value in fleet.serving().items() if name.startswith(fleet.WEB[0])} == {"draining"}
-    status, output = fleet.play("drain", "-e", f"drain={fleet.WEB[1]}")
+    status, output = plays.play("drain", "-e", f"drain={fleet.WEB[1]}")
     assert status != 0
     assert "Nobody would be left to serve" in output
     for back in ("false", "true"):
-        status, output = fleet.play("drain", "-e", f"drain={fleet.WEB[1]}:1", "-e", f"back={back}")
+        status, output = plays.play("drain", "-e", f"drain={fleet.WEB[1]}:1", "-e", f"back={back}")
         assert status == 0, output[-6000:]
         assert f"{fleet.WEB[0]}:1, {fleet.WEB[0]}:2" in " ".join(output.split()), "it stays out, and is named"
     assert " down" in stack.must(stack.on(fleet.BALANCER, "grep", "-E", r"^\s+server ", "/etc/nginx/nginx.conf"))
-    status, output = fleet.play("drain", "-e", f"drain={fleet.WEB[0]}", "-e", "back=true")
+    status, output = plays.play("drain", "-e", f"drain={fleet.WEB[0]}", "-e", "back=true")
     assert status == 0, output[-6000:]
     fleet.assert_all_serve(target)

@@ -1,0 +1,1 @@
+"""Tests of the deployment that inventories/production.example describes."""
