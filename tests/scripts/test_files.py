@@ -74,6 +74,11 @@ def began(*seconds: float) -> str:
     return "\n\n".join(lines) + "\n"
 
 
+def reloaded(second: float) -> str:
+    """Return what systemctl says of a unit that was reloaded so many seconds after noon."""
+    return began(second).replace("ExecMainStart", "StateChange")
+
+
 @pytest.mark.parametrize(
     ("shown", "is_unread"),
     [
@@ -83,6 +88,8 @@ def began(*seconds: float) -> str:
         (began(-0.000_1), True),
         (began(1, -1), True),  # of two instances one was restarted
         (began(1, 2), False),
+        (reloaded(1), False),
+        (reloaded(-1), True),
         ("ActiveState=active\nExecMainStartTimestamp=\n", False),  # it never began
         (began(-1).replace("=active", "=inactive"), False),  # it reads it when it starts
         (began(-1).replace("=active", "=failed") + "\n" + began(1), False),
@@ -92,6 +99,13 @@ def began(*seconds: float) -> str:
 def test_a_file_is_unread_if_what_reads_it_began_before(shown: str, is_unread: bool) -> None:
     found = [{**entry, "mtime": NOON} for entry in seen()]
     assert FILES.unread(WANTED, found, shown) == ([FILE["path"]] if is_unread else [])
+
+
+@pytest.mark.parametrize(("second", "is_unread"), [(-1, True), (1, False)])
+def test_a_file_is_read_where_a_mark_says_so(second: float, *, is_unread: bool) -> None:
+    found = [{**entry, "mtime": NOON} for entry in seen()]
+    found.append({**seen()[1], "path": "/run/read", "mtime": NOON + second})
+    assert FILES.unread(WANTED, found, began(-60), "/run/read") == ([FILE["path"]] if is_unread else [])
 
 
 def test_neither_directories_nor_files_of_others_nor_those_of_the_future_are_unread() -> None:

@@ -1,9 +1,10 @@
 """Redis, PostgreSQL, Docker, the executor and nginx, on the release of Debian that they do not have locally."""
 
+import datetime as dt
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,30 @@ UNITS = {
 }
 
 
+def reloaded(unit: str) -> Callable[[Host], float]:
+    """Return what tells when a unit last began or was reloaded, in seconds since the epoch."""
+
+    def moment(host: Host) -> float:
+        said = host.must(
+            "systemctl", "show", "--value", "--timestamp=us+utc", "-p", "StateChangeTimestamp", unit
+        ).split()
+        return dt.datetime.fromisoformat(f"{said[1]}T{said[2]}+00:00").timestamp()
+
+    return moment
+
+
+def acl_loaded(host: Host) -> float:
+    return float(host.must("stat", "-c", "%.Y", "/run/vuls-redis-acl"))
+
+
+WRITTEN = [
+    (PARTS, "/etc/redis/users.acl", acl_loaded),
+    (PARTS, "/etc/postgresql/15/main/pg_hba.conf", reloaded("postgresql@15-main")),
+    (PARTS, "/etc/docker/daemon.json", reloaded("docker")),
+    (EDGE, "/etc/nginx/nginx.conf", reloaded("nginx")),
+]
+
+
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[None]:
     built = subprocess.run([ROOT / "scripts/vuls/build.sh"], capture_output=True, text=True, timeout=900, check=False)
@@ -47,8 +72,8 @@ def test_roles_deploy_on_the_release_that_the_local_stack_does_not_have_them_on(
     inventory, state = copied("local", tmp_path), tmp_path / "state"
     (inventory / "hosts.yml").write_text(json.dumps(_all_hosts()))
 
-    def deployed() -> str:
-        done = ansible("ansible-playbook", "-i", str(inventory), "site.yml", "--tags", ROLES, VULS_STATE_DIR=str(state))
+    def deployed(tags: str = ROLES) -> str:
+        done = ansible("ansible-playbook", "-i", str(inventory), "site.yml", "--tags", tags, VULS_STATE_DIR=str(state))
         assert done.returncode == 0, said(done)[-6000:]
         return done.stdout
 
@@ -58,6 +83,12 @@ def test_roles_deploy_on_the_release_that_the_local_stack_does_not_have_them_on(
     assert changed.keys() >= {host.name for host in RELEASES}
     for host, units in UNITS.items():
         assert host.must("systemctl", "is-active", *units).split() == ["active"] * len(units)
+    for host, file, _ in WRITTEN:
+        host.must("touch", file)
+    written = {host: float(host.must("date", "+%s.%N")) for host in RELEASES}
+    deployed("redis_config,postgresql_config,nginx_config,docker_config")
+    for host, file, read in WRITTEN:
+        assert read(host) > written[host], f"what a run that was broken off has written to {file} is read by the next"
 
 
 def _all_hosts() -> dict[str, object]:

@@ -36,28 +36,43 @@ def differing(wanted: Iterable[Mapping[str, Any]], found: Iterable[Mapping[str, 
     return [entry for entry in complete if present.get(entry["path"]) != _print(entry)]
 
 
-def unread(wanted: Iterable[Mapping[str, Any]], found: Iterable[Mapping[str, Any]], shown: str) -> list[str]:
-    """Return the paths of wanted files that were written after what reads them began.
+def unread(
+    wanted: Iterable[Mapping[str, Any]], found: Iterable[Mapping[str, Any]], shown: str, mark: str = ""
+) -> list[str]:
+    """Return the paths of wanted files that were written after what reads them began, or read last.
 
     A run that was broken off between a change and its handler leaves such files, and no later run sees a change.
 
     Args:
-        wanted: as for `differing`; directories do not count.
+        wanted: the path of each; directories do not count.
         found: what `find` saw on the host, with the time of each (seconds since the epoch).
-        shown: what `systemctl show --timestamp=us+utc` says of ActiveState and ExecMainStartTimestamp, of one unit or,
-            with an empty line between, of several. The active one that began first counts: others read when they start.
+        shown: what `systemctl show --timestamp=us+utc` says of ActiveState and of the moment that counts
+            (ExecMainStartTimestamp, or StateChangeTimestamp for a unit that is reloaded), of one unit or, with an empty
+            line between, of several. The active one whose moment is the first counts: others read when they start.
+        mark: the path of a file that was touched when they were read in another way.
 
     A file of the future says nothing: it was written when the host's clock was wrong.
     """
     units = (dict(line.split("=", 1) for line in unit.splitlines() if "=" in line) for unit in shown.split("\n\n"))
-    began = (unit.get("ExecMainStartTimestamp", "").split() for unit in units if unit.get("ActiveState") == "active")
-    # The weekday, the date, the time, UTC.
-    starts = [dt.datetime.fromisoformat(f"{said[1]}T{said[2]}+00:00").timestamp() for said in began if len(said) == 4]
-    if not starts:
+    said = (_moment(unit) for unit in units if unit.get("ActiveState") == "active")
+    moments = [moment for moment in said if moment is not None]
+    if not moments:
         return []
-    files = {entry["path"] for entry in wanted if "content" in entry}
+    looked = list(found)
+    read = max([min(moments), *(entry["mtime"] for entry in looked if entry["path"] == mark)])
+    paths = {entry["path"] for entry in wanted}
+    files = (entry for entry in looked if entry["path"] in paths and not entry["isdir"])
     now = time.time()
-    return sorted(entry["path"] for entry in found if entry["path"] in files and min(starts) < entry["mtime"] <= now)
+    return sorted(entry["path"] for entry in files if read < entry["mtime"] <= now)
+
+
+def _moment(unit: Mapping[str, str]) -> float | None:
+    """Return the moment that systemctl says of a unit, in seconds since the epoch."""
+    for name, value in unit.items():
+        said = value.split()  # the weekday, the date, the time, UTC
+        if name.endswith("Timestamp") and len(said) == 4:
+            return dt.datetime.fromisoformat(f"{said[1]}T{said[2]}+00:00").timestamp()
+    return None
 
 
 def _print(entry: Entry) -> tuple[str, str, str, str | None]:
