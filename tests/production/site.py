@@ -8,7 +8,7 @@ import httpx
 
 from tests.e2e import stack
 
-NAME = "vuls.example.org"
+NAME = "vuls.production.test"
 ORIGIN = f"https://{NAME}"
 STATE = stack.ROOT / ".local/production"
 INVENTORIES = ("inventories/production.example", "molecule/shared/inventory", "molecule/production/inventory")
