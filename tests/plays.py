@@ -1,14 +1,14 @@
 """Playbooks of the checkout as an operator types them, and Ctrl-C."""
 
+import contextlib
 import os
 import signal
 import subprocess
-import time
+from collections.abc import Callable
 
 from tests.e2e import stack
 
 INVENTORY = os.environ.get("VULS_TEST_INVENTORY", "inventories/local")
-_INTO = 0.7  # seconds into a task
 
 
 def environment() -> dict[str, str]:
@@ -45,19 +45,27 @@ def play(verb: str, *arguments: str, timeout: float = 1500) -> tuple[int, str]:
     return process.returncode, output
 
 
-def interrupted(verb: str, *arguments: str, at: str) -> str:
-    """Run a playbook, press Ctrl-C in the middle of a task whose name has `at`, and return what it printed."""
+def interrupted(verb: str, *arguments: str, at: str, when: Callable[[], object] | None = None) -> str:
+    """Run a playbook, press Ctrl-C when a task whose name has `at` has begun, and return what it printed.
+
+    With `when`, Ctrl-C waits until that says that the task is in the middle of its work.
+    """
     process = start(verb, *arguments)
     assert process.stdout is not None
     seen: list[str] = []
-    for line in process.stdout:
-        seen.append(line)
-        if line.startswith("TASK") and at in line:
-            time.sleep(_INTO)
-            os.killpg(process.pid, signal.SIGINT)
-            break
-    else:
-        raise AssertionError(f"no task {at!r}:\n{''.join(seen[-40:])}")
-    rest, _ = process.communicate(timeout=120)
+    try:
+        begun = False
+        while not begun and (line := process.stdout.readline()):
+            seen.append(line)
+            begun = line.startswith("TASK") and at in line
+        assert begun, f"no task {at!r}:\n{''.join(seen[-40:])}"
+        if when:
+            stack.wait_until(when, timeout=60, what=f"{at!r} is at work", interval=0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        rest, _ = process.communicate(timeout=120)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        raise
     assert process.returncode != 0, f"Ctrl-C at {at!r} did not end it:\n{rest[-2000:]}"
     return "".join(seen) + rest

@@ -90,6 +90,9 @@ def reloaded(second: float) -> str:
         (began(1, 2), False),
         (reloaded(1), False),
         (reloaded(-1), True),
+        (began(-1) + reloaded(1), False),
+        (began(-1) + reloaded(1) + "ReloadResult=success\n", False),
+        (began(-1) + reloaded(1) + "ReloadResult=exit-code\n", True),  # it goes on with what it had
         ("ActiveState=active\nExecMainStartTimestamp=\n", False),  # it never began
         (began(-1).replace("=active", "=inactive"), False),  # it reads it when it starts
         (began(-1).replace("=active", "=failed") + "\n" + began(1), False),
@@ -99,6 +102,14 @@ def reloaded(second: float) -> str:
 def test_a_file_is_unread_if_what_reads_it_began_before(shown: str, is_unread: bool) -> None:
     found = [{**entry, "mtime": NOON} for entry in seen()]
     assert FILES.unread(WANTED, found, shown) == ([FILE["path"]] if is_unread else [])
+
+
+def test_what_belongs_to_the_unit_is_unread_while_systemd_says_so() -> None:
+    unit = {"path": "/etc/systemd/system/x.service.d/sandbox.conf", "isdir": False, "mtime": NOON}
+    wanted = [FILE, {"path": unit["path"]}]
+    found = [{**seen()[1], "mtime": NOON}, unit]
+    assert FILES.unread(wanted, found, began(1) + "NeedDaemonReload=no\n") == []
+    assert FILES.unread(wanted, found, began(1) + "NeedDaemonReload=yes\n") == [unit["path"]]
 
 
 @pytest.mark.parametrize(("second", "is_unread"), [(-1, True), (1, False)])

@@ -49,6 +49,7 @@ def acl_loaded(host: Host) -> float:
 
 WRITTEN = [
     (PARTS, "/etc/redis/users.acl", acl_loaded),
+    (PARTS, "/etc/systemd/system/redis-server.service.d/sandbox.conf", reloaded("redis-server")),
     (PARTS, "/etc/postgresql/15/main/pg_hba.conf", reloaded("postgresql@15-main")),
     (PARTS, "/etc/docker/daemon.json", reloaded("docker")),
     (EDGE, "/etc/nginx/nginx.conf", reloaded("nginx")),
@@ -86,9 +87,12 @@ def test_roles_deploy_on_the_release_that_the_local_stack_does_not_have_them_on(
     for host, file, _ in WRITTEN:
         host.must("touch", file)
     written = {host: float(host.must("date", "+%s.%N")) for host in RELEASES}
-    deployed("redis_config,postgresql_config,nginx_config,docker_config")
+    tags = "redis_config,postgresql_config,nginx_config,docker_config"
+    deployed(tags)
     for host, file, read in WRITTEN:
         assert read(host) > written[host], f"what a run that was broken off has written to {file} is read by the next"
+    changed = dict(re.findall(r"^(\S+) +: .* changed=(\d+)", deployed(tags), re.MULTILINE))
+    assert set(changed.values()) == {"0"}, "and once only"
 
 
 def _all_hosts() -> dict[str, object]:

@@ -46,33 +46,35 @@ def unread(
     Args:
         wanted: the path of each; directories do not count.
         found: what `find` saw on the host, with the time of each (seconds since the epoch).
-        shown: what `systemctl show --timestamp=us+utc` says of ActiveState and of the moment that counts
-            (ExecMainStartTimestamp, or StateChangeTimestamp for a unit that is reloaded), of one unit or, with an empty
-            line between, of several. The active one whose moment is the first counts: others read when they start.
+        shown: what `systemctl show --timestamp=us+utc` says of one unit or, with an empty line between, of several. Of
+            the active ones that counts which began first: ExecMainStartTimestamp or, where it is asked for, the last
+            change of its state, which a reload is, unless that failed.
         mark: the path of a file that was touched when they were read in another way.
 
-    A file of the future says nothing: it was written when the host's clock was wrong.
+    What belongs to a unit itself is unread, too, while systemd says that it has not read it. A file of the future (by
+    the controller's clock) says nothing before its time: it was written when the host's clock was wrong.
     """
-    units = (dict(line.split("=", 1) for line in unit.splitlines() if "=" in line) for unit in shown.split("\n\n"))
-    said = (_moment(unit) for unit in units if unit.get("ActiveState") == "active")
-    moments = [moment for moment in said if moment is not None]
+    units = [dict(line.split("=", 1) for line in unit.splitlines() if "=" in line) for unit in shown.split("\n\n")]
+    active = [unit for unit in units if unit.get("ActiveState") == "active"]
+    moments = [moment for unit in active if (moment := _moment(unit)) is not None]
     if not moments:
         return []
     looked = list(found)
     read = max([min(moments), *(entry["mtime"] for entry in looked if entry["path"] == mark)])
     paths = {entry["path"] for entry in wanted}
-    files = (entry for entry in looked if entry["path"] in paths and not entry["isdir"])
+    files = [entry for entry in looked if entry["path"] in paths and not entry["isdir"]]
     now = time.time()
-    return sorted(entry["path"] for entry in files if read < entry["mtime"] <= now)
+    late = {entry["path"] for entry in files if read < entry["mtime"] <= now}
+    if any(unit.get("NeedDaemonReload") == "yes" for unit in active):
+        late |= {entry["path"] for entry in files if entry["path"].startswith("/etc/systemd/system/")}
+    return sorted(late)
 
 
 def _moment(unit: Mapping[str, str]) -> float | None:
-    """Return the moment that systemctl says of a unit, in seconds since the epoch."""
-    for name, value in unit.items():
-        said = value.split()  # the weekday, the date, the time, UTC
-        if name.endswith("Timestamp") and len(said) == 4:
-            return dt.datetime.fromisoformat(f"{said[1]}T{said[2]}+00:00").timestamp()
-    return None
+    """Return when a unit read its files last, in seconds since the epoch."""
+    reloaded = unit.get("StateChangeTimestamp", "") if unit.get("ReloadResult", "success") == "success" else ""
+    said = (reloaded or unit.get("ExecMainStartTimestamp", "")).split()  # the weekday, the date, the time, UTC
+    return dt.datetime.fromisoformat(f"{said[1]}T{said[2]}+00:00").timestamp() if len(said) == 4 else None
 
 
 def _print(entry: Entry) -> tuple[str, str, str, str | None]:
