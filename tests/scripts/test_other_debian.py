@@ -1,4 +1,4 @@
-"""Redis, PostgreSQL, Docker, the executor and nginx, on the release of Debian that they do not have locally."""
+"""What the local stack has on one Debian only, on the other one, and the firewall, which it lacks, on both."""
 
 import datetime as dt
 import json
@@ -24,10 +24,11 @@ GROUPS = {
     "schedulers": PARTS,
     "loadbalancers": EDGE,
 }
-ROLES = "common,secrets,pki,postgresql,redis,docker,app_release,executor,vuls,nginx"
+ROLES = "common,secrets,pki,firewall,postgresql,redis,docker,app_release,executor,vuls,web,worker,nginx"
+FIREWALL = '{"firewall_enabled": true}'
 UNITS = {
-    PARTS: ("postgresql@15-main", "redis-server", "docker", "vuls-executor"),
-    EDGE: ("nginx",),
+    PARTS: ("vuls-firewall", "postgresql@15-main", "redis-server", "docker", "vuls-executor", "vuls-worker@default"),
+    EDGE: ("vuls-firewall", "nginx"),
 }
 
 
@@ -74,7 +75,8 @@ def test_roles_deploy_on_the_release_that_the_local_stack_does_not_have_them_on(
     (inventory / "hosts.yml").write_text(json.dumps(_all_hosts()))
 
     def deployed(tags: str = ROLES) -> str:
-        done = ansible("ansible-playbook", "-i", str(inventory), "site.yml", "--tags", tags, VULS_STATE_DIR=str(state))
+        line = ["ansible-playbook", "-i", str(inventory), "site.yml", "--tags", tags, "-e", FIREWALL]
+        done = ansible(*line, VULS_STATE_DIR=str(state))
         assert done.returncode == 0, said(done)[-6000:]
         return done.stdout
 
