@@ -9,6 +9,7 @@ from collections.abc import Callable
 from tests.e2e import stack
 
 INVENTORY = os.environ.get("VULS_TEST_INVENTORY", "inventories/local")
+_PRESSES = 5
 
 
 def environment() -> dict[str, str]:
@@ -61,11 +62,20 @@ def interrupted(verb: str, *arguments: str, at: str, when: Callable[[], object] 
         assert begun, f"no task {at!r}:\n{''.join(seen[-40:])}"
         if when:
             stack.wait_until(when, timeout=60, what=f"{at!r} is at work", interval=0.1)
-        os.killpg(process.pid, signal.SIGINT)
-        rest, _ = process.communicate(timeout=120)
+        rest = _pressed(process)
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         raise
     assert process.returncode != 0, f"Ctrl-C at {at!r} did not end it:\n{rest[-2000:]}"
     return "".join(seen) + rest
+
+
+def _pressed(process: "subprocess.Popen[str]") -> str:
+    """Press Ctrl-C, again where Python lost it (raised in a destructor, it is ignored), and return what was printed."""
+    for _attempt in range(_PRESSES):
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            rest, _ = process.communicate(timeout=20)
+            return rest
+    raise AssertionError(f"Ctrl-C was pressed {_PRESSES} times, and it goes on")
