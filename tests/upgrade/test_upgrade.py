@@ -24,7 +24,7 @@ INTERRUPTED_AT = (
     "backup | Save it",
     "migrate | Bring the tables",
     "balance | Reload nginx",
-    "roll | Empty it",
+    "empty | Send them away from instance 1",
     "roll | Restart instance 1",
     "roll | Open a socket and wait for an event, instance 2",
     "roll | Restart the worker",
