@@ -36,7 +36,7 @@ readonly LONG_PARTS=(
     "molecule-production 3600"
     "molecule-ha 3600"
     "molecule-recovery 3600"
-    "molecule-upgrade 7200"
+    "molecule-upgrade 9000"
 )
 readonly SERVICES_LABEL=test-run
 # Processes that share the tests of scripts, and the integration tests of the web application, where each has services of
