@@ -73,7 +73,7 @@ run_part() {
         mkdir -p "$LOCAL/perf" "$LOCAL/artifacts" # one process looks whether preflight makes anything, another writes there
         # What takes longest alone comes first.
         pytest -q -p no:cacheprovider --numprocesses="$PROCESSES" --dist=loadfile --no-loadscope-reorder -m "not long" \
-            --durations=5 tests/scripts/test_other_debian.py tests/scripts tests/runbooks tests/perf roles/app_release/tests \
+            --durations=5 tests/scripts/test_other_debian.py tests/edge tests/scripts tests/runbooks tests/perf roles/app_release/tests \
             roles/rollout/tests
         ;;
     scripts-long) pytest -q -p no:cacheprovider -m long --durations=5 tests/scripts ;;

@@ -6,18 +6,11 @@ import signal
 import subprocess
 from collections.abc import Callable
 
+from tests import environment
 from tests.e2e import stack
 
 INVENTORY = os.environ.get("VULS_TEST_INVENTORY", "inventories/local")
 _PRESSES = 5
-
-
-def environment() -> dict[str, str]:
-    """Return the settings of the checkout, without Molecule's own."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    # A task's name is printed when it begins only where skipped ones are printed, too.
-    shown = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true"}
-    return own | shown | {"ANSIBLE_CONFIG": str(stack.ROOT / "ansible.cfg")}
 
 
 def start(verb: str, *arguments: str) -> "subprocess.Popen[str]":
@@ -27,7 +20,8 @@ def start(verb: str, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [*program, "-i", INVENTORY, f"playbooks/{verb}.yml", *arguments],
         cwd=stack.ROOT,
-        env=environment(),
+        # A task's name is printed when it begins only where skipped ones are printed, too.
+        env=environment.of_the_checkout(ANSIBLE_DISPLAY_SKIPPED_HOSTS="true"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

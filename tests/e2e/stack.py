@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from tests import environment
+
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,9 +35,13 @@ with socket.socket(socket.AF_UNIX) as admin:
 """
 
 
-def run(*argv: str, timeout: float = 60, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *argv: str, timeout: float = 60, stdin: str | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a program here and return what it printed; its exit status is the caller's to judge."""
-    return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, input=stdin, check=False, cwd=ROOT)
+    return subprocess.run(
+        argv, capture_output=True, text=True, timeout=timeout, input=stdin, check=False, cwd=ROOT, env=env
+    )
 
 
 def ansible_playbook(
@@ -43,10 +49,7 @@ def ansible_playbook(
 ) -> subprocess.CompletedProcess[str]:
     """Run a playbook against an inventory, with the settings of the checkout and nobody else's."""
     program = str(ROOT / ".venv/bin/ansible-playbook")
-    # Molecule hands down its own: colours among them, which hide the counts from whoever reads the output.
-    foreign = (f"--unset={name}" for name in os.environ if name.startswith("ANSIBLE_"))
-    own = (f"ANSIBLE_CONFIG={ROOT / 'ansible.cfg'}", "ANSIBLE_NOCOLOR=1")
-    return run("env", *foreign, *own, program, "-i", inventory, *arguments, timeout=timeout)
+    return run(program, "-i", inventory, *arguments, timeout=timeout, env=environment.of_the_checkout())
 
 
 def on(
@@ -95,9 +98,7 @@ def variable(host: str, name: str, *inventories: str) -> Any:
     program = str(ROOT / ".venv/bin/ansible")
     given = [part for one in inventories or ("inventories/local",) for part in ("-i", one)]
     line = [program, *given, host, "-m", "ansible.builtin.debug", "-a", f"var={name}"]
-    foreign = (f"--unset={setting}" for setting in os.environ if setting.startswith("ANSIBLE_"))
-    own = (f"ANSIBLE_CONFIG={ROOT / 'ansible.cfg'}", "ANSIBLE_NOCOLOR=1", "ANSIBLE_CALLBACK_RESULT_FORMAT=json")
-    said = must(run("env", *foreign, *own, *line))
+    said = must(run(*line, env=environment.of_the_checkout(ANSIBLE_CALLBACK_RESULT_FORMAT="json")))
     return json.loads(said[said.index("{") :])[name]
 
 

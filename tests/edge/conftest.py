@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import environment
 from tests.e2e.stack import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,11 +31,16 @@ NAMES_PORT = 18055
 USUAL, SHORT = (14000, 90 * 86400), (14001, 120)
 
 
-def run(*argv: str, timeout: float = 120, stdin: str = "", fails: bool = False, **environment: str) -> str:
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marker that this suite has of its own."""
+    config.addinivalue_line("markers", "long: what make test leaves to make test-all")
+
+
+def run(*argv: str, timeout: float = 120, stdin: str = "", fails: bool = False, **further: str) -> str:
     """Run a program and return what it printed; raises with all of it when it fails and should not, or the reverse."""
     done = subprocess.run(
-        argv, cwd=ROOT, env=os.environ | environment, input=stdin, capture_output=True, text=True, timeout=timeout,
-        check=False,
+        argv, cwd=ROOT, env=environment.of_the_checkout(**further), input=stdin, capture_output=True, text=True,
+        timeout=timeout, check=False,
     )  # fmt: skip
     said = f"{argv} ended with {done.returncode}:\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
     assert (done.returncode != 0) is fails, said
@@ -84,8 +90,6 @@ class Balancers:
             *arguments,
             timeout=1500,
             fails=fails,
-            ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"),
-            ANSIBLE_NOCOLOR="1",
             EDGE_STATE=str(self.state),
             EDGE_ADDRESS=self.shared,
         )

@@ -1,4 +1,7 @@
-"""Certificates from a real ACME server on two balancers that share an address. One story in the order of the tests."""
+"""Certificates from a real ACME server on two balancers that share an address. One story in the order of the tests.
+
+Those that are not `long` belong to make test, for both releases of Debian.
+"""
 
 import re
 from datetime import UTC, datetime
@@ -62,6 +65,7 @@ def short(balancers: Balancers) -> Pebble:
     return balancers.servers[SHORT[0]]
 
 
+@pytest.mark.long
 def test_check_mode_gets_through_on_bare_hosts_and_changes_nothing(balancers: Balancers) -> None:
     balancers.acme("--check", "--diff")
     for name in HOSTS:
@@ -106,10 +110,12 @@ def test_a_second_run_changes_nothing_and_asks_for_nothing(balancers: Balancers)
     assert reloads() == counted
 
 
+@pytest.mark.long
 def test_check_mode_on_live_hosts_has_nothing_to_change(balancers: Balancers) -> None:
     assert changed(balancers.acme("--check", "--diff")) == []
 
 
+@pytest.mark.long
 def test_a_look_that_finds_nothing_to_do_asks_nobody_and_reloads_nothing(balancers: Balancers) -> None:
     said, counted = usual(balancers).log.stat().st_size, reloads()
     for name in HOSTS:
@@ -139,6 +145,7 @@ def test_who_speaks_to_the_server_is_shut_in_and_owns_nothing_else() -> None:
         assert on(name, "systemctl show --value --property=User vuls-acme.service").strip() == "vuls-acme"
 
 
+@pytest.mark.long
 def test_new_rules_of_nginx_that_are_wrong_keep_the_certificate_of_before_in_service(balancers: Balancers) -> None:
     """What came is put into service once nginx takes it, without asking for another one."""
     name, conf = "edge-lb-1", "/etc/nginx/nginx.conf"
@@ -162,6 +169,7 @@ def test_new_rules_of_nginx_that_are_wrong_keep_the_certificate_of_before_in_ser
     assert reloads() == counted | {name: counted[name] + 1}
 
 
+@pytest.mark.long
 def test_the_timer_renews_when_a_third_of_the_time_is_left_and_has_nginx_reloaded_once(balancers: Balancers) -> None:
     """From another server, which is asked as soon as the inventory names it."""
     server, counted = balancers.start(*SHORT), reloads()
@@ -184,6 +192,7 @@ def test_the_timer_renews_when_a_third_of_the_time_is_left_and_has_nginx_reloade
     assert reloads() == more(counted, 2)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("balancers")
 def test_a_server_that_fails_leaves_the_certificate_in_service_with_a_clear_word() -> None:
     """The one that renewed is away now, and the certificate becomes due again."""
@@ -199,6 +208,7 @@ def test_a_server_that_fails_leaves_the_certificate_in_service_with_a_clear_word
     assert reloads() == counted
 
 
+@pytest.mark.long
 def test_a_challenge_that_fails_stops_the_run_with_the_servers_words_and_is_mended_by_the_next_look(
     balancers: Balancers,
 ) -> None:
@@ -219,6 +229,7 @@ def test_a_challenge_that_fails_stops_the_run_with_the_servers_words_and_is_mend
     assert changed(balancers.acme("--tags", "acme")) == []
 
 
+@pytest.mark.long
 def test_the_way_back_to_the_internal_certificate_ends_the_renewals(balancers: Balancers) -> None:
     name = "edge-lb-2"
     balancers.deploy("--tags", "nginx", "--limit", name)

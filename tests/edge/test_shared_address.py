@@ -18,6 +18,7 @@ from tests.e2e.stack import wait_until
 
 from .conftest import HOSTS, Balancers, changed, name_the_server, on, run
 
+pytestmark = pytest.mark.long
 QUIET = 3.0
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests import environment
 from tests.e2e.test_sandboxes import LIMIT, exposure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,11 +27,11 @@ FAILOVERS = int(os.environ.get("REDIS_HA_FAILOVERS", "3"))
 LIVE = "/var/lib/redis-sentinel/sentinel.conf"
 
 
-def run(*argv: str, timeout: float = 120, stdin: str = "", **environment: str) -> str:
+def run(*argv: str, timeout: float = 120, stdin: str = "", **further: str) -> str:
     """Run a program and return what it printed; fails with all of it when the program does."""
     done = subprocess.run(
         argv, capture_output=True, text=True, timeout=timeout, input=stdin, cwd=ROOT, check=False,
-        env=os.environ | environment,
+        env=environment.of_the_checkout(**further),
     )  # fmt: skip
     assert done.returncode == 0, f"{argv} ended with {done.returncode}:\n{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
     return done.stdout
@@ -59,7 +60,7 @@ class Hosts:
         """Run the playbook and return what it counted over all hosts."""
         out = run(
             str(ROOT / ".venv/bin/ansible-playbook"), "-i", "tests/redis_ha/inventory", "tests/redis_ha/converge.yml",
-            *arguments, timeout=1500, VULS_STATE_DIR=str(self.state), ANSIBLE_NOCOLOR="1",
+            *arguments, timeout=1500, VULS_STATE_DIR=str(self.state),
         )  # fmt: skip
         self.said = " ".join(out.split())
         counts = re.findall(r"(changed|unreachable|failed)=(\d+)", out)
@@ -126,7 +127,7 @@ class Traffic:
 
     def __init__(self, hosts: Hosts, log: Path) -> None:
         self._log = log
-        environment = {
+        settings = {
             "VULS_COMPONENT": "web",
             "VULS_INSTANCE": "test:1",
             "VULS_REDIS_SENTINELS": ",".join(f"{host}:26379" for host in HOSTS),
@@ -139,7 +140,7 @@ class Traffic:
         with log.open("wb") as out:
             self._process = subprocess.Popen(
                 [str(ROOT / ".local/venvs/web-app/bin/python"), "-m", "tests.sentinel_traffic"],
-                stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT, env=os.environ | environment,
+                stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT, env=os.environ | settings,
                 cwd=ROOT / "services/web-app",
             )  # fmt: skip
 

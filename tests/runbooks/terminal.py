@@ -1,6 +1,5 @@
 """Types the commands of a page as a person does: one after the other, into one shell, until one fails."""
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -9,10 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests import environment
+
 from .blocks import ROOT, SCRIPT, executable
 
-# A person does not have what a test tool hands down: molecule's settings of Ansible, for instance.
-_FOREIGN = ("ANSIBLE_", "MOLECULE_", "PYTEST_")
+# A person does not have what a test tool hands down.
+_FOREIGN = ("MOLECULE_", "PYTEST_")
 
 
 class Terminal:
@@ -24,8 +25,7 @@ class Terminal:
     def __init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="runbook-")
         self._exported = Path(self._directory.name) / "exported"
-        own = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-        self._environment = own | {"ANSIBLE_NOCOLOR": "1"}
+        self._environment = environment.of_the_checkout(*_FOREIGN)
         self._exported.touch()
         run_page("docs/operations/README.md", terminal=self)
 

@@ -1,22 +1,20 @@
 """Runs Ansible's programs with the settings of the checkout and nobody else's."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
+
+from tests import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 1200  # seconds of one run: a deployment beside other tests, on a machine that is busy
 
 
-def ansible(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def ansible(program: str, *arguments: str, **further: str) -> subprocess.CompletedProcess[str]:
     """Run one of them; its exit status is the caller's to judge."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "VULS_"))}
-    own |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    own = environment.of_the_checkout("VULS_", **further)
     line = [str(ROOT / ".venv/bin" / program), *arguments]
-    return subprocess.run(
-        line, cwd=ROOT, env=own | environment, capture_output=True, text=True, timeout=LONGEST, check=False
-    )
+    return subprocess.run(line, cwd=ROOT, env=own, capture_output=True, text=True, timeout=LONGEST, check=False)
 
 
 def said(result: subprocess.CompletedProcess[str]) -> str:

@@ -1,27 +1,21 @@
 """The operators' page shows the table of flows that the firewall applies."""
 
 import json
-import os
 import re
-import subprocess
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from .ansible import ROOT, ansible, said
+
 HOST = "lb-1"
 PAGE = ROOT / "docs/operations/firewall.md"
 
 
 def variable(name: str, **extra: Any) -> Any:
     """Return what the inventory for production says, with every variable in it worked out."""
-    line = [str(ROOT / ".venv/bin/ansible"), "-i", "inventories/production.example", HOST]
-    environment = os.environ | {
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-    }
+    line = ["-i", "inventories/production.example", HOST]
     line += ["-m", "ansible.builtin.debug", "-a", f"var={name}", "-e", json.dumps(extra)]
-    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    done = ansible("ansible", *line, ANSIBLE_CALLBACK_RESULT_FORMAT="json")
+    assert done.returncode == 0, said(done)
     return json.loads(done.stdout[done.stdout.index("{") :])[name]
 
 

@@ -1,9 +1,10 @@
-"""What the local stack has on one Debian only, on the other one, and the firewall, which it lacks, on both."""
+"""What the local stack has on one Debian only, on the other; firewall and backups, which it lacks, on both."""
 
 import datetime as dt
 import json
 import re
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,15 +20,21 @@ RELEASES = {PARTS: "bookworm:engine", EDGE: "trixie"}
 GROUPS = {
     "redis": PARTS,
     "postgresql": PARTS,
+    "backup": PARTS,
     "scan_hosts": PARTS,
     "web": PARTS,
     "schedulers": PARTS,
     "loadbalancers": EDGE,
 }
-ROLES = "common,secrets,pki,firewall,postgresql,redis,docker,app_release,executor,vuls,web,worker,nginx"
+ROLES = "common,secrets,pki,firewall,pgbackrest,postgresql,redis,docker,app_release,executor,vuls,web,worker,nginx"
+DATABASE = "common,secrets,pki,pgbackrest,postgresql"
+BACKUP_TIMEOUT = 60
 FIREWALL = '{"firewall_enabled": true}'
 UNITS = {
-    PARTS: ("vuls-firewall", "postgresql@15-main", "redis-server", "docker", "vuls-executor", "vuls-worker@default"),
+    PARTS: (
+        *("vuls-firewall", "postgresql@15-main", "vuls-backup-full.timer", "redis-server", "docker"),
+        *("vuls-executor", "vuls-worker@default"),
+    ),
     EDGE: ("vuls-firewall", "nginx"),
 }
 
@@ -48,6 +55,12 @@ def acl_loaded(host: Host) -> float:
     return float(host.must("stat", "-c", "%.Y", "/run/vuls-redis-acl"))
 
 
+def backups(host: Host) -> list[str]:
+    """Return the kinds of the backups that its repository has."""
+    known = json.loads(host.must("runuser", "-u", "postgres", "--", "pgbackrest", "--output=json", "info"))
+    return [backup["type"] for cluster in known for backup in cluster["backup"]]
+
+
 WRITTEN = [
     (PARTS, "/etc/redis/users.acl", acl_loaded),
     (PARTS, "/etc/systemd/system/redis-server.service.d/sandbox.conf", reloaded("redis-server")),
@@ -57,31 +70,45 @@ WRITTEN = [
 ]
 
 
+class Deployment:
+    """A copy of the local inventory, with hosts of this test's own in its groups."""
+
+    def __init__(self, place: Path) -> None:
+        self.inventory, self.state = copied("local", place), place / "state"
+
+    def has(self, groups: dict[str, Host]) -> None:
+        """Put one host into each of these groups, and none into the others."""
+        entries: dict[str, object] = {group: {"hosts": {host.name: {}}} for group, host in groups.items()}
+        inside = {"ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3"}
+        controller = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+        fleet = {"vars": inside, "children": entries | {"scan_targets": {"hosts": {}}}}
+        everybody = {"hosts": {"localhost": controller}, "children": {"fleet": fleet}}
+        (self.inventory / "hosts.yml").write_text(json.dumps({"all": everybody}))
+
+    def run(self, tags: str) -> dict[str, str]:
+        """Deploy what has one of these tags, and return how much that changed by host."""
+        line = ["ansible-playbook", "-i", str(self.inventory), "site.yml", "--tags", tags, "-e", FIREWALL]
+        done = ansible(*line, VULS_STATE_DIR=str(self.state))
+        assert done.returncode == 0, said(done)[-6000:]
+        return dict(re.findall(r"^(\S+) +: .* changed=(\d+)", done.stdout, re.MULTILINE))
+
+
 @pytest.fixture(scope="module")
-def hosts() -> Iterator[None]:
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     built = subprocess.run([ROOT / "scripts/vuls/build.sh"], capture_output=True, text=True, timeout=900, check=False)
     assert built.returncode == 0, built.stderr
     try:
         for host, release in RELEASES.items():
             host.create(release)
-        yield
+        yield Deployment(tmp_path_factory.mktemp("debian"))
     finally:
         PARTS.destroy()
 
 
-@pytest.mark.usefixtures("hosts")
-def test_roles_deploy_on_the_release_that_the_local_stack_does_not_have_them_on(tmp_path: Path) -> None:
-    inventory, state = copied("local", tmp_path), tmp_path / "state"
-    (inventory / "hosts.yml").write_text(json.dumps(_all_hosts()))
-
-    def deployed(tags: str = ROLES) -> str:
-        line = ["ansible-playbook", "-i", str(inventory), "site.yml", "--tags", tags, "-e", FIREWALL]
-        done = ansible(*line, VULS_STATE_DIR=str(state))
-        assert done.returncode == 0, said(done)[-6000:]
-        return done.stdout
-
-    deployed()
-    changed = dict(re.findall(r"^(\S+) +: .* changed=(\d+)", deployed(), re.MULTILINE))
+def test_roles_deploy_on_the_release_that_the_local_stack_does_not_have_them_on(deployment: Deployment) -> None:
+    deployment.has(GROUPS)
+    deployment.run(ROLES)
+    changed = deployment.run(ROLES)
     assert set(changed.values()) == {"0"}, changed
     assert changed.keys() >= {host.name for host in RELEASES}
     for host, units in UNITS.items():
@@ -90,16 +117,20 @@ def test_roles_deploy_on_the_release_that_the_local_stack_does_not_have_them_on(
         host.must("touch", file)
     written = {host: float(host.must("date", "+%s.%N")) for host in RELEASES}
     tags = "redis_config,postgresql_config,nginx_config,docker_config"
-    deployed(tags)
+    deployment.run(tags)
     for host, file, read in WRITTEN:
         assert read(host) > written[host], f"what a run that was broken off has written to {file} is read by the next"
-    changed = dict(re.findall(r"^(\S+) +: .* changed=(\d+)", deployed(tags), re.MULTILINE))
-    assert set(changed.values()) == {"0"}, "and once only"
+    assert set(deployment.run(tags).values()) == {"0"}, "and once only"
 
 
-def _all_hosts() -> dict[str, object]:
-    groups: dict[str, object] = {group: {"hosts": {host.name: {}}} for group, host in GROUPS.items()}
-    inside = {"ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3"}
-    controller = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-    fleet = {"vars": inside, "children": groups | {"scan_targets": {"hosts": {}}}}
-    return {"all": {"hosts": {"localhost": controller}, "children": {"fleet": fleet}}}
+def test_a_database_keeps_backups_on_the_other_release_too(deployment: Deployment) -> None:
+    """Its pgBackRest is of another version, and the two do not talk to each other."""
+    deployment.has(dict.fromkeys(("postgresql", "backup"), EDGE))
+    deployment.run(DATABASE)
+    changed = deployment.run(DATABASE)
+    assert changed.get(EDGE.name) == "0", changed
+    for host in RELEASES:
+        deadline = time.monotonic() + BACKUP_TIMEOUT
+        while (kept := backups(host)) != ["full"]:
+            assert time.monotonic() < deadline, f"{host.name} has {kept}, not its first backup"
+            time.sleep(1)

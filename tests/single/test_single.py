@@ -1,7 +1,6 @@
 """One host of 2 GiB scans, and serves 1,000 sockets meanwhile."""
 
 import asyncio
-import os
 import re
 import shutil
 import sys
@@ -12,6 +11,7 @@ from functools import partial
 import httpx
 import pytest
 
+from tests import environment
 from tests.e2e.stack import finished, must, on, run, shell, wait_until
 
 from . import host
@@ -102,8 +102,7 @@ def test_the_commands_of_the_page_work_one_after_the_other() -> None:
     assert [command.split()[0] for command in commands] == ["cp", *["ansible-playbook"] * 3]
     for command in commands:
         filled_in = command.replace("-i inventories/mine", CONTAINERS)
-        foreign = "; ".join(f"unset {name}" for name in os.environ if name.startswith("ANSIBLE_"))
-        setting = f"{foreign or ':'}; export ANSIBLE_CONFIG={host.ROOT / 'ansible.cfg'}; . .venv/bin/activate"
-        done = must(run("bash", "-c", f"{setting}; {filled_in}", timeout=900))
+        line = f". .venv/bin/activate; {filled_in}"
+        done = must(run("bash", "-c", line, timeout=900, env=environment.of_the_checkout()))
         assert "failed=0" in done or command.startswith("cp")
         assert not re.search(r"changed=[1-9]", done), "it is the same deployment"
