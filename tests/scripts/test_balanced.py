@@ -10,7 +10,8 @@ import pytest
 from .ansible import ROOT, ansible, said
 from .rules import plugin
 
-BALANCED = plugin("nginx", "filter_plugins", "nginx_balanced").nginx_balanced
+FILTERS = plugin("nginx", "filter_plugins", "nginx_balanced")
+BALANCED = FILTERS.nginx_balanced
 INSTANCES = ["web-1:1", "web-1:2", "web-2:1", "web-2:2"]
 DOWN = [[], ["web-1:1"], ["web-1:2", "web-2:1"], ["web-2:1", "web-2:2"]]
 KINDS: dict[str, dict[str, Any]] = {
@@ -67,6 +68,15 @@ def test_it_is_what_a_deployment_would_write_whatever_was_marked_before(
     for before in range(len(DOWN)):
         for after, down in enumerate(DOWN):
             assert BALANCED(configurations[kind, before], down) == configurations[kind, after]
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_who_is_given_nothing_is_read_out_of_what_is_there(
+    configurations: dict[tuple[str, int], str], kind: str
+) -> None:
+    for number, down in enumerate(DOWN):
+        known = [one for one in down if one.split(":")[0] in KINDS[kind]["nginx_backend_hosts"]]
+        assert FILTERS.nginx_down(configurations[kind, number], [*INSTANCES, "web-7:1"]) == known
 
 
 def test_what_is_not_deployed_yet_is_left_as_it_is(configurations: dict[tuple[str, int], str]) -> None:

@@ -303,6 +303,8 @@ def of_hosts(tried: dict[str, Any] | None = None, **given: Any) -> Found:
         "renews_certificates": False,
         "ca": "digest",
         "bystanders": [],
+        "lock_host": "web-1",
+        "lock": "",
     }
     found: Found = HOSTS.preflight_hosts(hosts, defaults | given)
     return found
@@ -711,3 +713,10 @@ def test_of_a_host_that_is_not_touched_access_memory_and_disk_do_not_count() -> 
     passed_over = of_hosts(tried, bystanders=["db-1", "db-2"])
     assert [one["counts"] for one in passed_over] == ["", "", ""]
     assert CONTROLLER.preflight_text(passed_over).startswith("0 findings")
+
+
+def test_a_rollout_is_seen_where_its_host_is_not_among_those_that_are_looked_at() -> None:
+    (found,) = of_hosts(lock_host="web-0", lock='{"verb": "rollback", "user": "anna"}')
+    assert found["check"] == "rollout"
+    assert "(its lock is on web-0)" in found["what"]
+    assert of_hosts(lock='{"verb": "rollback"}') == [], "of a host that is looked at, what was seen there counts"

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from .ansible import ROOT, ansible, said
@@ -9,7 +11,7 @@ from .ansible import ROOT, ansible, said
 BEFORE, RUNS, BROKEN, BROKEN_TOO, BROKEN_AGAIN = (letter * 12 for letter in "abcde")
 
 
-def switched(root: Path, way: str, target: str) -> str:
+def switched(root: Path, way: str, target: str, **other: str) -> str:
     """Let this machine's `root` go a way of a rollout between RUNS and `target`; return what Ansible said."""
     variables = {
         "__rollout_way": way,
@@ -18,6 +20,7 @@ def switched(root: Path, way: str, target: str) -> str:
         "rollout_back": RUNS,
         "rollout_runs": RUNS,
         "rollout_ran": BEFORE,
+        **other,
         **{f"rollout_{name}": [] for name in ("web", "loadbalancers", "schedulers", "scan_hosts", "database_hosts")},
     }
     play = root.parent / "play.yml"
@@ -45,6 +48,22 @@ def test_one_broken_release_after_the_other_goes_back_and_leaves_what_was_before
     switched(root, "back", BROKEN_AGAIN)
     assert (root / "current").readlink().name == RUNS
     assert (root / "previous").resolve() == root / "releases" / BEFORE
+
+
+def test_a_release_that_a_process_runs_from_is_kept(tmp_path: Path) -> None:
+    root = tmp_path / "vuls"
+    serving, *newer = "0" * 12, RUNS, BROKEN, BROKEN_TOO
+    for age, release in enumerate((BROKEN_AGAIN, *reversed(newer), serving, BEFORE)):
+        (root / "releases" / release).mkdir(parents=True)
+        os.utime(root / "releases" / release, (1_800_000_000 - age, 1_800_000_000 - age))
+    (root / "current").symlink_to(f"releases/{BROKEN_TOO}")
+    program = root / "releases" / serving / "serves"
+    program.write_text("import time\ntime.sleep(600)\n")
+    with subprocess.Popen([sys.executable, program]) as process:
+        switched(root, "there", BROKEN_AGAIN, rollout_runs=RUNS, rollout_ran="")
+        process.kill()
+    assert program.exists()
+    assert not (root / "releases" / BEFORE).exists()
 
 
 def test_the_way_back_does_not_need_the_release_that_was_there_before(tmp_path: Path) -> None:

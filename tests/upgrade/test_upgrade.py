@@ -19,7 +19,7 @@ from . import fleet
 IGNORED = shutil.ignore_patterns("tests", "__pycache__", ".*", "node_modules")
 # In the order in which a rollout comes by, so that each is ahead of what was done when the last one was left.
 INTERRUPTED_AT = (
-    "plan | Remember it",
+    "runs | Remember it",
     "unpack | Install the locked wheels",
     "backup | Save it",
     "migrate | Bring the tables",

@@ -42,9 +42,15 @@ def nginx_balanced(configuration: str, down: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
+def nginx_down(configuration: str, instances: Iterable[str]) -> list[str]:
+    """Return those of these instances (host:number) that a configuration gives nothing to, in their order."""
+    away = {own for _, server, own in _servers(configuration.split("\n")) if server["down"]}
+    return [instance for instance in instances if route(instance) in away]
+
+
 class FilterModule:
-    """The filter, under the name that tasks use."""
+    """The filters, under the names that tasks use."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by name."""
-        return {"nginx_balanced": nginx_balanced}
+        return {"nginx_balanced": nginx_balanced, "nginx_down": nginx_down}

@@ -312,7 +312,8 @@ def preflight_hosts(tried: Looks, given: Mapping[str, Any]) -> list[Finding]:
         given: tiers, flows, debian (releases), python (version), postgresql (major version by Debian release),
             memory_mib and disk_mib (by part), files, clock_skew (seconds), certificate_days, renews_certificates, ca
             (the digest of its certificate), bystanders (hosts whose access, memory and disk are nobody's business; such
-            findings have the further key "counts", which is empty).
+            findings have the further key "counts", which is empty), lock_host (where a rollout keeps its lock) and lock
+            (what it says there, empty without one), which count where that host is not among those looked at.
 
     """
     found = [one for host, answer in tried.items() for one in told(host, access(host, answer), given)]
@@ -323,6 +324,8 @@ def preflight_hosts(tried: Looks, given: Mapping[str, Any]) -> list[Finding]:
         found += told(host, system(host, answer["look"], {**given, "tiers": parts}), given)
         found += names(host, answer["look"], wanted[host])
         found += rollout(host, answer["look"])
+    if given["lock_host"] not in looks:
+        found += rollout(given["lock_host"], {"lock": given["lock"]})
     found += same_versions(looks, given["tiers"].get("postgresql", []), given["postgresql"])
     found += authority(looks, given["ca"])
     found += paths(looks, wanted, given["certificate_days"], given["renews_certificates"])

@@ -1,8 +1,9 @@
 """What a release knows of the schema, and where the database is.
 
 Run by that release's Python with a component's settings. Prints one JSON object: `current` (the database's revision,
-null when it has no tables), `head`, and `migrations` in order, each with `revision`, `kind` (releases from before there
-were kinds only expand) and `what`.
+null when it has no tables), `head`, `migrations` in order, each with `revision`, `kind` (releases from before there
+were kinds only expand) and `what`, and `applied`: those of them that the database has; none where the release does not
+know its revision.
 """
 
 import json
@@ -25,7 +26,10 @@ def main() -> None:
     migrations = [
         {"revision": one.revision, "kind": getattr(one.module, "kind", "expand"), "what": one.doc} for one in known
     ]
-    sys.stdout.write(json.dumps({"current": current, "head": scripts.get_current_head(), "migrations": migrations}))
+    revisions = [one["revision"] for one in migrations]
+    applied = migrations[: revisions.index(current) + 1] if current in revisions else []
+    answer = {"current": current, "head": scripts.get_current_head(), "migrations": migrations, "applied": applied}
+    sys.stdout.write(json.dumps(answer))
 
 
 if __name__ == "__main__":
