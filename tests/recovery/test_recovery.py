@@ -16,6 +16,8 @@ from tests.runbooks import run_page
 OVERLAY = ("-i", "molecule/recovery/inventory")
 # What a reader of the page has in the place of the inventory that it names.
 MINE = {"inventories/mine": "inventories/local -i molecule/recovery/inventory"}
+# The same, and what its database is called after.
+PLACES = {**MINE, "VERSION": "17"}
 REPOSITORY = "/var/lib/pgbackrest"
 # What a running system writes by itself: its epoch, how scan hosts are, who was seen last.
 VOLATILE = {"event_epoch", "scan_host", "user_session"}
@@ -52,6 +54,33 @@ def archive_all() -> None:
         timeout=120,
         what=f"{wanted} in the archive",
     )
+
+
+def moment() -> str:
+    """Return the database's time, as restore_to has it."""
+    return stack.sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00'")
+
+
+def restore_to(then: str) -> None:
+    """Bring the database back as it was at a moment."""
+    arguments = ("-e", "restore_confirmed=true", "-e", json.dumps({"restore_to": then}))
+    stack.must(stack.ansible_playbook(*OVERLAY, "playbooks/restore.yml", *arguments, timeout=1800))
+
+
+def users() -> set[str]:
+    """Return which of those that the stories make and delete are there."""
+    return set(stack.sql("SELECT name FROM app_user WHERE name IN ('grace', 'edsger')").split())
+
+
+def timeline() -> str:
+    """Return the number of the timeline that is written, in eight hexadecimal digits."""
+    return stack.sql("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)")
+
+
+@pytest.fixture(scope="module")
+def moments() -> dict[str, str]:
+    """Return the moments that later stories go back to, by who was there."""
+    return {}
 
 
 @pytest.fixture
@@ -119,18 +148,50 @@ def test_what_was_lost_with_its_host_comes_back_onto_a_bare_one(administrator: h
         assert stack.finished(session, again["id"])["status"] == "success"
 
 
-def test_the_database_goes_back_to_a_moment() -> None:
+def test_the_database_goes_back_to_a_moment(moments: dict[str, str]) -> None:
     with closing(stack.sign_in("admin", stack.admin_password())) as session:
         (grace,) = [user for user in session.get("/api/users").json()["items"] if user["name"] == "grace"]
-        moment = stack.sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00'")
+        moments["with grace"] = moment()
         session.delete(f"/api/users/{grace['id']}").raise_for_status()
+        made = session.post(
+            "/api/users",
+            json={"name": "edsger", "password": "a long enough one for him", "role": "viewer", "groups": []},
+        )
+        assert made.status_code == 201, made.text
+        moments["with edsger"] = moment()
+        session.delete(f"/api/users/{made.json()['id']}").raise_for_status()
     archive_all()
-    assert stack.sql("SELECT count(*) FROM app_user WHERE name = 'grace'") == "0"
+    assert users() == set()
     began = time.monotonic()
-    arguments = ("-e", "restore_confirmed=true", "-e", json.dumps({"restore_to": moment}))
-    stack.must(stack.ansible_playbook(*OVERLAY, "playbooks/restore.yml", *arguments, timeout=1800))
+    restore_to(moments["with grace"])
     stack.note("recovery", "restore to a moment, seconds", time.monotonic() - began)
-    assert stack.sql("SELECT count(*) FROM app_user WHERE name = 'grace'") == "1"
+    assert users() == {"grace"}
+
+
+def test_a_later_moment_is_of_the_history_that_was_left_for_the_first(moments: dict[str, str]) -> None:
+    """The newest timeline leads to it, too, as PostgreSQL sees it, and ends at the first moment again."""
+    archive_all()
+    to = json.dumps({"restore_to": moments["with edsger"]})
+    said = stack.must(stack.ansible_playbook(*OVERLAY, "playbooks/restore.yml", "-e", to))
+    assert re.search(r"and follow timeline \d+, which was in use, not the newest", " ".join(said.split()))
+    restore_to(moments["with edsger"])
+    assert users() == {"edsger"}
+
+
+def test_files_that_were_put_back_begin_a_timeline_that_can_be_restored() -> None:
+    archive_all()
+    restored = timeline()
+    run_page("docs/operations/restore.md", "How to go back", replace=PLACES, timeout=1800)
+    assert users() == {"grace"}, "as before the second restore"
+    assert timeline() > restored, "or nothing could follow it"
+    assert stack.sql("SELECT count(*) FROM pg_file_settings WHERE name = 'recovery_target_timeline'") == "0"
+    stack.sql("CREATE TABLE written_after AS SELECT 1 AS it")
+    archive_all()
+    stack.must(stack.ansible_playbook(*OVERLAY, "playbooks/restore.yml", "-e", "restore_confirmed=true", timeout=1800))
+    assert users() == {"grace"}
+    assert stack.sql("SELECT it FROM written_after") == "1"
+    stack.sql("DROP TABLE written_after")
+    stack.shell("vuls-db", "rm -rf /var/lib/postgresql/17/main.restored")
 
 
 def test_a_moment_that_the_archive_does_not_reach_leaves_all_as_it_was() -> None:

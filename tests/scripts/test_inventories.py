@@ -64,6 +64,20 @@ def test_preflight_has_nothing_against_an_inventory_that_is_filled_in(tmp_path: 
     assert not (tmp_path / "state").exists(), "nothing was changed"
 
 
+def test_a_database_that_somebody_else_runs_needs_no_host_here(tmp_path: Path) -> None:
+    copy = copied("production.example", tmp_path)
+    hosts = settings(copy / "hosts.yml")
+    for group in ("postgresql", "backup"):
+        del hosts["all"]["children"]["fleet"]["children"][group]
+    (copy / "hosts.yml").write_text(json.dumps(hosts))
+    (copy / "group_vars/all/test.yml").write_text(json.dumps({"vuls_public_name": "vuls.corp.test"}))
+    line = ("ansible-playbook", "--check", "-i", str(copy), *PREFLIGHT)
+    refused = ansible(*line, VULS_STATE_DIR=str(tmp_path / "state"))
+    assert "no host is in the group postgresql" in said(refused)
+    fine = ansible(*line, "-e", "vuls_database_external=db.corp.test", VULS_STATE_DIR=str(tmp_path / "state"))
+    assert fine.returncode == 0, said(fine)
+
+
 def test_all_that_is_wrong_in_an_inventory_comes_at_once(tmp_path: Path) -> None:
     copy = copied("production.example", tmp_path)
     hosts = (
