@@ -586,6 +586,15 @@ def test_half_a_ca_is_found(tmp_path: Path) -> None:
     assert "ca.key is missing" in sentences(of_controller(tmp_path, renews_certificates=True))
 
 
+def test_a_ca_that_a_first_run_did_not_finish_is_none_yet(tmp_path: Path) -> None:
+    pair("CA", tmp_path, 1000)
+    (tmp_path / "ca.crt").unlink()
+    assert of_controller(tmp_path, renews_certificates=True, makes_missing=True, leaves=[]) == []
+    pair("db-1", tmp_path, 100, pair("CA", tmp_path, 1000))
+    (tmp_path / "ca.crt").unlink()
+    assert "ca.crt is missing" in sentences(of_controller(tmp_path, renews_certificates=True))
+
+
 def test_the_key_of_another_ca_is_found(tmp_path: Path) -> None:
     pair("CA", tmp_path, 1000)
     other = tmp_path / "other"
