@@ -283,6 +283,7 @@ def seen(host: str, **changes: Any) -> dict[str, Any]:
         "names": {"web-1": {"db-1": ["192.0.2.5"]}, "db-1": {"db-1": ["192.0.2.5"]}}.get(host, {}),
         "connections": connections if host == "web-1" else [],
         "lock": "",
+        "leaves": {f"/etc/vuls/pki/{host}.crt": NOW + 200 * 86400},
     }
     return {"began": NOW, "ended": NOW + 2, "look": look | changes}
 
@@ -312,6 +313,10 @@ def of_hosts(tried: dict[str, Any] | None = None, **given: Any) -> Found:
 
 def connection(result: str, **more: Any) -> dict[str, Any]:
     return seen("web-1", connections=[{"host": "db-1", "port": 5432, "result": result, "said": "it says", **more}])
+
+
+def leaf(host: str, days: int, name: str = "") -> dict[str, Any]:
+    return seen(host, leaves={f"/etc/vuls/pki-backup/{name or host}.crt": NOW + days * 86400})
 
 
 def test_sound_hosts_have_no_findings() -> None:
@@ -396,6 +401,8 @@ def test_bare_hosts_have_no_findings_either() -> None:
         ({"web-1": connection("wrong_ca")}, "certificates", "of another CA"),
         ({"web-1": connection("no_tls")}, "certificates", "does not speak TLS"),
         ({"web-1": connection("open", ends=NOW + 10 * 86400)}, "certificates", "ends in 9 days"),
+        ({"web-1": leaf("web-1", 10)}, "certificates", "/etc/vuls/pki-backup/web-1.crt on web-1 ends in 9 days"),
+        ({"db-2": leaf("db-2", -1)}, "certificates", "/etc/vuls/pki-backup/db-2.crt on db-2 has expired"),
     ],
 )
 def test_what_is_wrong_on_a_host_is_found_once(tried: dict[str, Any], check: str, words: str) -> None:
@@ -407,6 +414,11 @@ def test_what_is_wrong_on_a_host_is_found_once(tried: dict[str, Any], check: str
 @pytest.mark.parametrize("result", ["expired", "wrong_name", "wrong_ca"])
 def test_a_certificate_that_the_run_makes_anew_is_no_finding(result: str) -> None:
     assert of_hosts({"web-1": connection(result)}, renews_certificates=True) == []
+
+
+def test_an_old_certificate_that_the_run_replaces_or_nobody_reads_is_no_finding() -> None:
+    assert of_hosts({"web-1": leaf("web-1", 10)}, renews_certificates=True) == []
+    assert of_hosts({"web-1": leaf("web-1", 10, name="web-of-before")}) == []
 
 
 def test_a_connection_to_a_host_that_is_not_looked_at_may_fail() -> None:
@@ -647,6 +659,7 @@ def look(tmp_path: Path, *connections: dict[str, Any], lock: str = "") -> dict[s
         "names": ["localhost", "no-such-name.invalid"],
         "timeout": 30.0,
         "lock_file": lock,
+        "certificate_dirs": [str(tmp_path), "/no/such/place"],
     }
     result: dict[str, Any] = LOOK.look(asked | {"connections": list(connections), "ca_file": str(tmp_path / "ca.crt")})
     return result
@@ -656,6 +669,13 @@ def test_a_look_reads_the_lock_of_a_rollout(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text('{"verb": "rollout"}')
     assert look(tmp_path, lock=str(tmp_path / "lock"))["lock"] == '{"verb": "rollout"}'
     assert look(tmp_path, lock=str(tmp_path / "none"))["lock"] == ""
+
+
+def test_a_look_tells_when_the_certificates_of_the_host_end(tmp_path: Path) -> None:
+    made, _ = pair("db-1", tmp_path, 100, pair("CA", tmp_path, 1000))
+    (tmp_path / "torn.crt").write_text("-----BEGIN CERTIFICATE-----")
+    (tmp_path / "none.crt").mkdir()
+    assert look(tmp_path)["leaves"] == {str(tmp_path / "db-1.crt"): int(made.not_valid_after_utc.timestamp())}
 
 
 def test_a_look_tells_what_the_machine_is(tmp_path: Path) -> None:

@@ -298,6 +298,24 @@ def authority(looks: Looks, ca: str) -> Iterator[Finding]:
         )
 
 
+def leaves(looks: Looks, days: int, renews: bool) -> Iterator[Finding]:
+    """Look at the certificates that hosts have: one that the controller made anew may not have come to all of them."""
+    for host, tried in looks.items():
+        for path, ends in tried["look"]["leaves"].items():
+            left = int((ends - tried["look"]["clock"]) // DAY)
+            # Of a name that the host had before, nobody reads it.
+            if left >= days or renews or not path.endswith(f"/{host}.crt"):
+                continue
+            words = "has expired" if left < 0 else f"ends in {left} days"
+            yield finding(
+                "certificates",
+                f"the certificate {path} on {host} {words}",
+                "then those that it talks to refuse it, also where the controller has a newer one",
+                f"run site.yml, which makes certificates anew that are due and brings them to the hosts; its --limit "
+                f"must not leave out {host}",
+            )
+
+
 def told(host: str, found: Iterator[Finding], given: Mapping[str, Any]) -> list[Finding]:
     """Return the findings about a host; of a bystander some do not count."""
     bystands = host in given["bystanders"]
@@ -329,6 +347,7 @@ def preflight_hosts(tried: Looks, given: Mapping[str, Any]) -> list[Finding]:
     found += same_versions(looks, given["tiers"].get("postgresql", []), given["postgresql"])
     found += authority(looks, given["ca"])
     found += paths(looks, wanted, given["certificate_days"], given["renews_certificates"])
+    found += leaves(looks, given["certificate_days"], given["renews_certificates"])
     found += clocks(looks, given["clock_skew"])
     return found
 

@@ -43,6 +43,13 @@ options:
     description: CA that certificates are checked against, on the host.
     type: path
     required: true
+  certificate_dirs:
+    description: >-
+      Directories on the host whose certificates (C(*.crt)) are looked at, but ca.crt. One that is missing, or a file
+      that cannot be read or is no certificate, counts for nothing.
+    type: list
+    elements: path
+    default: []
   lock_file:
     description: What a rollout that is not done leaves on the host. Empty for none.
     type: str
@@ -59,12 +66,18 @@ EXAMPLES = """
     names: [db-1]
     connections: [{host: db-1, port: 5432, tls: postgresql, name: db-1}]
     ca_file: /etc/vuls/pki/ca.crt
+    certificate_dirs: [/etc/vuls/pki]
 """
 RETURN = """
 look:
   description: What was seen.
   returned: always
   type: dict
+  contains:
+    leaves:
+      description: When each certificate of I(certificate_dirs) ends, in seconds since the epoch, by its path.
+      returned: always
+      type: dict
 """
 
 # PostgreSQL speaks TLS after this request: its length and its number.
@@ -197,6 +210,21 @@ def trust_in(ca_file: str) -> ssl.SSLContext | None:
         return None
 
 
+def leaves(directories: list[str]) -> dict[str, int]:
+    """Return when the certificates of directories end (seconds since the epoch), by path, but for that of a CA."""
+    ends = {}
+    for path in sorted(found for place in directories for found in Path(place).glob("*.crt")):
+        if path.name == "ca.crt":
+            continue
+        try:
+            # Python without packages reads a certificate that nobody shows by no other way.
+            read = ssl._ssl._test_decode_cert(str(path))  # noqa: SLF001
+            ends[str(path)] = int(ssl.cert_time_to_seconds(read["notAfter"]))
+        except (AttributeError, KeyError, OSError, ValueError):
+            continue
+    return ends
+
+
 def look(parameters: dict[str, Any]) -> dict[str, Any]:
     """Return everything."""
     clock, began = time.time(), time.monotonic()
@@ -214,6 +242,7 @@ def look(parameters: dict[str, Any]) -> dict[str, Any]:
             "postgresql": sorted(place.name for place in Path("/etc/postgresql").glob("*")),
             "root": os.geteuid() == 0,
             "ca": hashlib.sha256(ca.strip().encode()).hexdigest() if ca else "",
+            "leaves": leaves(parameters["certificate_dirs"]),
             "listeners": listeners(),
             "lock": text(parameters["lock_file"]) if parameters["lock_file"] else "",
             "names": {name: found.result() for name, found in known.items()},
@@ -230,6 +259,7 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "default": []},
             "connections": {"type": "list", "elements": "dict", "default": []},
             "ca_file": {"type": "path", "required": True},
+            "certificate_dirs": {"type": "list", "elements": "path", "default": []},
             "lock_file": {"type": "str", "default": ""},
             "timeout": {"type": "float", "default": 3.0},
         },
