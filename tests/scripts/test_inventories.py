@@ -221,6 +221,31 @@ def test_a_secret_of_ansible_vault_takes_the_place_of_a_file(tmp_path: Path) -> 
     assert "/s/secrets/database_web" in files
 
 
+def closed(inventory: str | Path) -> set[str]:
+    """Return the hosts that site.yml gives the firewall."""
+    done = ansible("ansible-playbook", "-i", str(inventory), "site.yml", "--tags", "firewall", "--list-hosts")
+    assert done.returncode == 0, said(done)
+    (play,) = (part for part in done.stdout.split("play #") if "Close every host" in part)
+    return set(play.split("hosts (", 1)[1].split("\n\n")[0].split()[1:])
+
+
+@pytest.mark.parametrize("inventory", INVENTORIES)
+def test_every_host_that_is_ours_gets_the_firewall(inventory: str) -> None:
+    """Hosts that are scanned, and nothing else, do not."""
+    groups = shown(ROOT / "inventories" / inventory, "localhost", "[groups['fleet'], groups['scan_targets']]")
+    assert closed(f"inventories/{inventory}") == set(groups[0]) - set(groups[1])
+
+
+def test_a_host_of_ours_that_is_scanned_too_gets_the_firewall_and_the_scan_hosts_in(tmp_path: Path) -> None:
+    copy = copied("production.example", tmp_path)
+    more = {"web-1": None, "shop-1": None}
+    (copy / "more.yml").write_text(json.dumps({"all": {"children": {"targets_dmz": {"hosts": more}}}}))
+    assert "web-1" in closed(copy)
+    assert "shop-1" not in closed(copy)
+    expression = "vuls_flows | selectattr('to', 'in', firewall_own_tiers) | map(attribute='to') | unique"
+    assert set(shown(copy, "web-1", expression)) == {"web", "scan_targets"}
+
+
 BACKUPS = "[postgresql_archive_command, postgresql_restore_command, vuls_backup_members, pgbackrest_repository_host]"
 
 
