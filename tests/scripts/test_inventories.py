@@ -74,8 +74,15 @@ def test_a_database_that_somebody_else_runs_needs_no_host_here(tmp_path: Path) -
     line = ("ansible-playbook", "--check", "-i", str(copy), *PREFLIGHT)
     refused = ansible(*line, VULS_STATE_DIR=str(tmp_path / "state"))
     assert "no host is in the group postgresql" in said(refused)
-    fine = ansible(*line, "-e", "vuls_database_external=db.corp.test", VULS_STATE_DIR=str(tmp_path / "state"))
+    more = {"vuls_public_name": "vuls.corp.test", "vuls_database_external": "db.corp.test"}
+    (copy / "group_vars/all/test.yml").write_text(json.dumps(more | {"vuls_database_ca_file": "/etc/ssl/theirs.crt"}))
+    fine = ansible(*line, VULS_STATE_DIR=str(tmp_path / "state"))
     assert fine.returncode == 0, said(fine)
+    # The firewall takes no tier that is no group; preflight looks at the server with its own CA.
+    flows, tiers, tried = shown(copy, "web-1", "[firewall_flows, firewall_tiers, preflight_flows]")
+    assert {tier for flow in flows for tier in [flow["to"], *flow["from"]]} <= {*tiers, "anyone", "operators"}
+    (database,) = (flow for flow in tried if flow["service"] == "PostgreSQL")
+    assert (database["to"], database["ca_file"]) == (["db.corp.test"], "/etc/ssl/theirs.crt")
 
 
 def test_all_that_is_wrong_in_an_inventory_comes_at_once(tmp_path: Path) -> None:
