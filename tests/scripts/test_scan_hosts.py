@@ -63,3 +63,47 @@ def test_a_target_that_would_let_nobody_in_is_refused(tmp_path: Path, keys: list
     done = ansible("ansible-playbook", *line, ANSIBLE_ROLES_PATH=str(ROOT / "roles"))
     assert (done.returncode == 0) is is_fine, said(done)
     assert is_fine or "no scan host could log in" in said(done)
+
+
+def here(place: Path, *, down: str) -> tuple[Path, Path]:
+    """Return an inventory of hosts that are this machine but for one, and its state directory with a target."""
+    copy, made = inventory(place), state(place)
+    local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    (copy / "host_vars").mkdir()
+    for host in {"scan-dmz-1", "scan-office-1", "web-1", "shop-1"} - {down}:
+        (copy / f"host_vars/{host}.yml").write_text(json.dumps(local))
+    record = {"host": {"name": "shop-1", "zone": "dmz"}, "ssh": {"user": "vuls", "host_keys": []}, "tasks": []}
+    (made / "targets").mkdir()
+    (made / "targets/shop-1.json").write_text(json.dumps(record))
+    return copy, made
+
+
+@pytest.mark.parametrize(
+    ("limit", "left_out"),
+    [
+        ("localhost,shop-1", "scan-dmz-1, scan-office-1, web-1"),
+        ("localhost,shop-1,scan-dmz-1,web", "scan-office-1"),
+        ("shop-1,scan_hosts,web", "localhost"),
+    ],
+)
+def test_a_removal_that_cannot_tell_everybody_is_refused_first(tmp_path: Path, limit: str, left_out: str) -> None:
+    copy, made = here(tmp_path, down="shop-1")
+    done = run(copy, made, "-e", "scan_hosts_remove=shop-1", "--limit", limit)
+    assert done.returncode != 0
+    assert f"--limit leaves out {left_out}. " in said(done)
+    assert f"Add {left_out.replace(', ', ',')} to --limit" in said(done)
+    assert "Find the targets that are to go" not in done.stdout
+    assert (made / "targets/shop-1.json").exists()
+
+
+@pytest.mark.parametrize(("down", "is_fine"), [("scan-office-1", False), ("lb-1", True)])
+def test_a_removal_that_a_scan_host_was_not_told_of_leaves_the_target_alone(
+    tmp_path: Path, down: str, is_fine: bool
+) -> None:
+    """In check mode, so that this machine is not told anything."""
+    copy, made = here(tmp_path, down=down)
+    root = {"executor_config_dir": str(tmp_path / "executor"), "executor_user": "root", "scan_hosts_remove": "shop-1"}
+    done = run(copy, made, "--check", "-e", json.dumps(root))
+    assert ("scan-office-1 could not be told to forget shop-1" in said(done)) is not is_fine, said(done)
+    assert ("Take the access to removed targets away" in done.stdout) is is_fine
+    assert (done.returncode == 0) is is_fine, said(done)
