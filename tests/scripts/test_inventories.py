@@ -74,8 +74,15 @@ def test_a_database_that_somebody_else_runs_needs_no_host_here(tmp_path: Path) -
     line = ("ansible-playbook", "--check", "-i", str(copy), *PREFLIGHT)
     refused = ansible(*line, VULS_STATE_DIR=str(tmp_path / "state"))
     assert "no host is in the group postgresql" in said(refused)
-    fine = ansible(*line, "-e", "vuls_database_external=db.corp.test", VULS_STATE_DIR=str(tmp_path / "state"))
+    more = {"vuls_public_name": "vuls.corp.test", "vuls_database_external": "db.corp.test"}
+    (copy / "group_vars/all/test.yml").write_text(json.dumps(more | {"vuls_database_ca_file": "/etc/ssl/theirs.crt"}))
+    fine = ansible(*line, VULS_STATE_DIR=str(tmp_path / "state"))
     assert fine.returncode == 0, said(fine)
+    # The firewall takes no tier that is no group; preflight looks at the server with its own CA.
+    flows, tiers, tried = shown(copy, "web-1", "[firewall_flows, firewall_tiers, preflight_flows]")
+    assert {tier for flow in flows for tier in [flow["to"], *flow["from"]]} <= {*tiers, "anyone", "operators"}
+    (database,) = (flow for flow in tried if flow["service"] == "PostgreSQL")
+    assert (database["to"], database["ca_file"]) == (["db.corp.test"], "/etc/ssl/theirs.crt")
 
 
 def test_all_that_is_wrong_in_an_inventory_comes_at_once(tmp_path: Path) -> None:
@@ -219,6 +226,31 @@ def test_a_secret_of_ansible_vault_takes_the_place_of_a_file(tmp_path: Path) -> 
     assert value == SECRET
     assert "/s/secrets/database_owner" not in files
     assert "/s/secrets/database_web" in files
+
+
+def closed(inventory: str | Path) -> set[str]:
+    """Return the hosts that site.yml gives the firewall."""
+    done = ansible("ansible-playbook", "-i", str(inventory), "site.yml", "--tags", "firewall", "--list-hosts")
+    assert done.returncode == 0, said(done)
+    (play,) = (part for part in done.stdout.split("play #") if "Close every host" in part)
+    return set(play.split("hosts (", 1)[1].split("\n\n")[0].split()[1:])
+
+
+@pytest.mark.parametrize("inventory", INVENTORIES)
+def test_every_host_that_is_ours_gets_the_firewall(inventory: str) -> None:
+    """Hosts that are scanned, and nothing else, do not."""
+    groups = shown(ROOT / "inventories" / inventory, "localhost", "[groups['fleet'], groups['scan_targets']]")
+    assert closed(f"inventories/{inventory}") == set(groups[0]) - set(groups[1])
+
+
+def test_a_host_of_ours_that_is_scanned_too_gets_the_firewall_and_the_scan_hosts_in(tmp_path: Path) -> None:
+    copy = copied("production.example", tmp_path)
+    more = {"web-1": None, "shop-1": None}
+    (copy / "more.yml").write_text(json.dumps({"all": {"children": {"targets_dmz": {"hosts": more}}}}))
+    assert "web-1" in closed(copy)
+    assert "shop-1" not in closed(copy)
+    expression = "vuls_flows | selectattr('to', 'in', firewall_own_tiers) | map(attribute='to') | unique"
+    assert set(shown(copy, "web-1", expression)) == {"web", "scan_targets"}
 
 
 BACKUPS = "[postgresql_archive_command, postgresql_restore_command, vuls_backup_members, pgbackrest_repository_host]"

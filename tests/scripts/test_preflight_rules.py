@@ -312,7 +312,8 @@ def of_hosts(tried: dict[str, Any] | None = None, **given: Any) -> Found:
 
 
 def connection(result: str, **more: Any) -> dict[str, Any]:
-    return seen("web-1", connections=[{"host": "db-1", "port": 5432, "result": result, "said": "it says", **more}])
+    tried = {"host": "db-1", "port": 5432, "result": result, "said": "it says"}
+    return seen("web-1", connections=[tried | more])
 
 
 def leaf(host: str, days: int, name: str = "") -> dict[str, Any]:
@@ -426,6 +427,47 @@ def test_a_connection_to_a_host_that_is_not_looked_at_may_fail() -> None:
     gone = {"no_connection": "down"}
     found = of_hosts({"web-1": connection("timeout"), "db-1": gone})
     assert [one["check"] for one in found] == ["access"]
+
+
+THEIRS = "/etc/ssl/theirs.crt"
+OUTSIDE = [
+    {
+        "from": ["web-1"],
+        "to": ["db.corp.test"],
+        "ports": [5432],
+        "service": "PostgreSQL",
+        "tls": "postgresql",
+        "ca_file": THEIRS,
+    }
+]
+
+
+@pytest.mark.parametrize("renews", [False, True])
+@pytest.mark.parametrize(
+    ("result", "check", "words"),
+    [
+        ("timeout", "reachability", "web-1 does not reach PostgreSQL at db.corp.test:5432 (it says)"),
+        (
+            "wrong_ca",
+            "certificates",
+            "shows a certificate of another CA (seen from web-1) | clients verify with " + THEIRS,
+        ),
+        ("expired", "certificates", "have whoever runs the server mend it"),
+        ("open", "", ""),
+        # As good as open: so does a server that is not started yet.
+        ("refused", "", ""),
+    ],
+)
+def test_a_server_that_somebody_else_runs_is_looked_at_too(result: str, check: str, words: str, renews: bool) -> None:
+    tried = connection(result, host="db.corp.test", ends=NOW + 86400)
+    found = of_hosts({"web-1": tried}, flows=OUTSIDE, renews_certificates=renews)
+    assert [one["check"] for one in found] == [check] * bool(check), sentences(found)
+    assert words in sentences(found)
+
+
+def test_a_host_is_told_the_ca_of_each_connection() -> None:
+    wanted = HOSTS.preflight_wanted("web-1", {"web": ["web-1"]}, [*FLOWS, *OUTSIDE], {})
+    assert [(one["host"], one["ca_file"]) for one in wanted["connections"]] == [("db-1", ""), ("db.corp.test", THEIRS)]
 
 
 def test_database_hosts_of_two_versions_are_found() -> None:
@@ -724,6 +766,16 @@ def test_a_look_sees_another_ca_a_server_without_tls_and_a_closed_port(
         ]
         told = look(tmp_path, *asked)
     assert [one["result"] for one in told["connections"]] == ["wrong_ca", "no_tls", "refused"]
+
+
+def test_a_look_trusts_another_ca_where_it_is_told_so(tmp_path: Path, listener: Callable[..., int]) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    pair("leaf", tmp_path, 100, pair("Other", theirs, 1000), ("localhost",))
+    pair("CA", tmp_path, 1000)
+    asked = {"host": "127.0.0.1", "port": listener("leaf"), "tls": "direct", "name": "localhost"}
+    told = look(tmp_path, asked, asked | {"ca_file": str(theirs / "ca.crt")}, asked | {"ca_file": "/no/such/file"})
+    assert [one["result"] for one in told["connections"]] == ["wrong_ca", "open", "open"]
 
 
 def test_without_a_ca_on_the_host_a_connection_is_all_that_is_tried(

@@ -35,13 +35,14 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def wanted_flows(host: str, flows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what a host connects to: host, port, tls, name, service."""
+    """Return what a host connects to: host, port, tls, name, ca_file, service."""
     return [
         {
             "host": to,
             "port": int(port),
             "tls": flow.get("tls", ""),
             "name": flow.get("name") or to,
+            "ca_file": flow.get("ca_file", ""),
             "service": flow["service"],
         }
         for flow in flows
@@ -176,11 +177,13 @@ def names(host: str, seen: Mapping[str, Any], wanted: Sequence[Mapping[str, Any]
 
 
 def paths(
-    looks: Looks, wanted: Mapping[str, Sequence[Mapping[str, Any]]], days: int, renews: bool
+    looks: Looks, wanted: Mapping[str, Sequence[Mapping[str, Any]]], away: set[str], days: int, renews: bool
 ) -> Iterator[Finding]:
     """Look at connections that failed, and at certificates on the way.
 
-    A port that nothing listens on yet refuses, which is as good as open; one that is filtered does not answer.
+    A port that nothing listens on yet refuses, which is as good as open; one that is filtered does not answer, and
+    neither does one of a host of ours that is `away` (down, or left out by --limit). When a certificate of another CA
+    ends is its owner's to watch.
     """
     for host, tried in looks.items():
         for one, asked in zip(tried["look"]["connections"], wanted[host], strict=True):
@@ -188,7 +191,8 @@ def paths(
             place = f"{asked['service']} at {to}:{port}"
             if result == "unknown_name":
                 continue
-            if result in {"timeout", "unreachable"} and to in looks:
+            theirs = bool(asked["ca_file"])
+            if result in {"timeout", "unreachable"} and to not in away:
                 yield finding(
                     "reachability",
                     f"{host} does not reach {place} ({one['said']})",
@@ -202,6 +206,13 @@ def paths(
                     "it listens on another address, such as the loopback one, or a firewall answers for it",
                     f"see on {to} which address it is (ss -ltn), and that {to} leads there on {host}",
                 )
+            elif result in TLS_WORDS and theirs:
+                yield finding(
+                    "certificates",
+                    f"{place} {TLS_WORDS[result].format(name=asked['name'])} (seen from {host})",
+                    f"clients verify with {asked['ca_file']}, so they refuse it",
+                    "have whoever runs the server mend it, or, where its CA is another one, put that into the file",
+                )
             elif result in TLS_WORDS and not renews:
                 yield finding(
                     "certificates",
@@ -210,7 +221,7 @@ def paths(
                     "run site.yml, which makes certificates anew that are due; "
                     "if it says so again, look whether vuls_state_dir is the one that the hosts were deployed from",
                 )
-            elif one.get("ends") and one["ends"] - tried["look"]["clock"] < days * DAY and not renews:
+            elif one.get("ends") and not theirs and one["ends"] - tried["look"]["clock"] < days * DAY and not renews:
                 yield finding(
                     "certificates",
                     f"the certificate of {place} ends in {int((one['ends'] - tried['look']['clock']) // DAY)} days",
@@ -346,7 +357,8 @@ def preflight_hosts(tried: Looks, given: Mapping[str, Any]) -> list[Finding]:
         found += rollout(given["lock_host"], {"lock": given["lock"]})
     found += same_versions(looks, given["tiers"].get("postgresql", []), given["postgresql"])
     found += authority(looks, given["ca"])
-    found += paths(looks, wanted, given["certificate_days"], given["renews_certificates"])
+    away = {host for hosts in given["tiers"].values() for host in hosts} - set(looks)
+    found += paths(looks, wanted, away, given["certificate_days"], given["renews_certificates"])
     found += leaves(looks, given["certificate_days"], given["renews_certificates"])
     found += clocks(looks, given["clock_skew"])
     return found
