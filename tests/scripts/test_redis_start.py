@@ -1,4 +1,4 @@
-"""Whom a Redis follows when it starts."""
+"""What the files of Redis are tried with, and whom a Redis follows when it starts."""
 
 import os
 import subprocess
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jinja2
 import pytest
+import yaml
 
 from .ansible import ROOT
 
@@ -74,3 +75,9 @@ def test_a_redis_that_was_made_the_primary_is_it_again(tmp_path: Path) -> None:
 
 def test_a_sentinel_goes_on_with_what_it_wrote_down(tmp_path: Path) -> None:
     assert chosen(tmp_path, "sentinel", {"redis-1": "12 redis-1"}, "10 redis-3") == "watching redis-3 6379"
+
+
+@pytest.mark.parametrize("check", ["acl", "settings", "sentinel"])
+def test_a_file_is_tried_without_the_port_that_the_running_one_has(check: str) -> None:
+    tried = yaml.safe_load((ROLE / "vars/main.yml").read_text())[f"__redis_check_{check}"]
+    assert " --port 0 " in tried
