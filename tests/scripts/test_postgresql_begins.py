@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from .ansible import ROOT, ansible, said
 
@@ -82,3 +83,12 @@ def test_it_does_not_begin_while_a_host_is_away(tmp_path: Path) -> None:
     status, output = begins(tmp_path, "gone")
     assert status != 0
     assert "is away that may be the primary" in output
+
+
+def test_a_copy_of_the_primary_stands_in_its_place_only_when_it_is_whole_and_says_what_it_is() -> None:
+    """Nothing else tells half a copy, or a whole one without the file, from a primary."""
+    tasks = yaml.safe_load((ROOT / "roles/postgresql/tasks/replica.yml").read_text())[1]["block"]
+    told = {task["name"].removeprefix("replica | "): json.dumps(task) for task in tasks}
+    order = ["Copy the primary's files", "Say that it is a replica", "Put the copy in its place", "Take the fence away"]
+    assert [name for name in told if name in order] == order
+    assert all("__postgresql_data_dir" not in told[name] for name in order[:2])
