@@ -92,3 +92,34 @@ def test_a_copy_of_the_primary_stands_in_its_place_only_when_it_is_whole_and_say
     order = ["Copy the primary's files", "Say that it is a replica", "Put the copy in its place", "Take the fence away"]
     assert [name for name in told if name in order] == order
     assert all("__postgresql_data_dir" not in told[name] for name in order[:2])
+
+
+def test_commits_wait_for_replicas_only_where_one_has_confirmed_some(tmp_path: Path) -> None:
+    """The first ones would wait for ever: the replica needs the role that one of them makes."""
+    states = {
+        "first": {"__postgresql_confirmed": {"rc": 1}},
+        "on": {"__postgresql_confirmed": {"rc": 0}},
+        "off": {"__postgresql_confirmed": {"rc": 0}, "postgresql_synchronous": False},
+        "replica": {"__postgresql_confirmed": {"rc": 0}, "__postgresql_is_replica": True},
+    }
+    given = {
+        "ansible_facts": {"distribution_major_version": "13"},
+        "postgresql_hosts": ["db-1", "db-2"],
+        "postgresql_synchronous": True,
+        **{f"__postgresql_{what}": False for what in ("is_replica", "becomes_replica", "is_fenced")},
+    }
+    role = ROOT / "roles/postgresql"
+    files = {"vars_files": [str(role / "defaults/main.yml"), str(role / "vars/main.yml")], "gather_facts": False}
+    template = {"src": str(role / "templates/vuls.conf.j2")}
+    tasks = [
+        {"template": {**template, "dest": str(tmp_path / name)}, "vars": {**given, **state}}
+        for name, state in states.items()
+    ]
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "db-1", **files, "tasks": tasks}]))
+    line = ("-i", "db-1,", "-c", "local", str(tmp_path / "play.yml"))
+    result = ansible("ansible-playbook", *line, HOME=os.environ.get("HOME", "/root"))
+    assert result.returncode == 0, said(result)
+    waits = {
+        name for name in states if "synchronous_standby_names = 'ANY 1 (\"db-2\")'" in (tmp_path / name).read_text()
+    }
+    assert waits == {"on"}
