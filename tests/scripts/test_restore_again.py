@@ -22,7 +22,8 @@ def restore(place: Path) -> None:
         "__pgbackrest_server": "no-such-unit.service",
         "__pgbackrest_postgresql_version": "17",
     }
-    line = ("-i", "db-1,", "-c", "local", "-e", json.dumps(given), "--start-at-task", "restore | See whether there is a whole cluster")
+    begin = "restore | See whether there is a whole cluster"
+    line = ("-i", "db-1,", "-c", "local", "-e", json.dumps(given), "--start-at-task", begin)
     result = ansible(
         *("ansible-playbook", *line, str(place / "play.yml")),
         ANSIBLE_ROLES_PATH=str(ROOT / "roles"),
