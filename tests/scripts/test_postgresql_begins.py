@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from .ansible import ROOT, ansible, said
 
@@ -82,3 +83,43 @@ def test_it_does_not_begin_while_a_host_is_away(tmp_path: Path) -> None:
     status, output = begins(tmp_path, "gone")
     assert status != 0
     assert "is away that may be the primary" in output
+
+
+def test_a_copy_of_the_primary_stands_in_its_place_only_when_it_is_whole_and_says_what_it_is() -> None:
+    """Nothing else tells half a copy, or a whole one without the file, from a primary."""
+    tasks = yaml.safe_load((ROOT / "roles/postgresql/tasks/replica.yml").read_text())[1]["block"]
+    told = {task["name"].removeprefix("replica | "): json.dumps(task) for task in tasks}
+    order = ["Copy the primary's files", "Say that it is a replica", "Put the copy in its place", "Take the fence away"]
+    assert [name for name in told if name in order] == order
+    assert all("__postgresql_data_dir" not in told[name] for name in order[:2])
+
+
+def test_commits_wait_for_replicas_only_where_one_has_confirmed_some(tmp_path: Path) -> None:
+    """The first ones would wait for ever: the replica needs the role that one of them makes."""
+    states = {
+        "first": {"__postgresql_confirmed": {"rc": 1}},
+        "on": {"__postgresql_confirmed": {"rc": 0}},
+        "off": {"__postgresql_confirmed": {"rc": 0}, "postgresql_synchronous": False},
+        "replica": {"__postgresql_confirmed": {"rc": 0}, "__postgresql_is_replica": True},
+    }
+    given = {
+        "ansible_facts": {"distribution_major_version": "13"},
+        "postgresql_hosts": ["db-1", "db-2"],
+        "postgresql_synchronous": True,
+        **{f"__postgresql_{what}": False for what in ("is_replica", "becomes_replica", "is_fenced")},
+    }
+    role = ROOT / "roles/postgresql"
+    files = {"vars_files": [str(role / "defaults/main.yml"), str(role / "vars/main.yml")], "gather_facts": False}
+    template = {"src": str(role / "templates/vuls.conf.j2")}
+    tasks = [
+        {"template": {**template, "dest": str(tmp_path / name)}, "vars": {**given, **state}}
+        for name, state in states.items()
+    ]
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "db-1", **files, "tasks": tasks}]))
+    line = ("-i", "db-1,", "-c", "local", str(tmp_path / "play.yml"))
+    result = ansible("ansible-playbook", *line, HOME=os.environ.get("HOME", "/root"))
+    assert result.returncode == 0, said(result)
+    waits = {
+        name for name in states if "synchronous_standby_names = 'ANY 1 (\"db-2\")'" in (tmp_path / name).read_text()
+    }
+    assert waits == {"on"}
