@@ -4,11 +4,13 @@ import datetime as dt
 import json
 import re
 import subprocess
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from tests.e2e.stack import wait_until
 
 from .ansible import ROOT, ansible, copied, said
 from .host import Host
@@ -55,10 +57,9 @@ def acl_loaded(host: Host) -> float:
     return float(host.must("stat", "-c", "%.Y", "/run/vuls-redis-acl"))
 
 
-def backups(host: Host) -> list[str]:
-    """Return the kinds of the backups that its repository has."""
+def has_first_backup(host: Host) -> bool:
     known = json.loads(host.must("runuser", "-u", "postgres", "--", "pgbackrest", "--output=json", "info"))
-    return [backup["type"] for cluster in known for backup in cluster["backup"]]
+    return [backup["type"] for cluster in known for backup in cluster["backup"]] == ["full"]
 
 
 WRITTEN = [
@@ -131,7 +132,4 @@ def test_a_database_keeps_backups_on_the_other_release_too(deployment: Deploymen
     changed = deployment.run(DATABASE, *only)
     assert changed.get(EDGE.name) == "0", changed
     for host in RELEASES:
-        deadline = time.monotonic() + BACKUP_TIMEOUT
-        while (kept := backups(host)) != ["full"]:
-            assert time.monotonic() < deadline, f"{host.name} has {kept}, not its first backup"
-            time.sleep(1)
+        wait_until(partial(has_first_backup, host), timeout=BACKUP_TIMEOUT, what=f"the first backup on {host.name}")
